@@ -5,6 +5,7 @@ Verbs that talk to a running gateway find it by its state directory, which names
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -73,7 +74,8 @@ def create(state: Path, site_id: str) -> Paths:
     state = state.resolve()
     state.mkdir(parents=True, exist_ok=True)
     runtime = os.environ.get("XDG_RUNTIME_DIR")
-    run = Path(runtime) / f"bess-gateway-{site_id}" if runtime else state / "run"
+    unique = hashlib.sha256(os.fsencode(state)).hexdigest()[:8]  # several gateways of one site may run side by side
+    run = Path(runtime) / f"bess-gateway-{site_id}-{unique}" if runtime else state / "run"
     if len(os.fsencode(run / "control.sock")) > _SOCKET_PATH_MAX:
         run = Path(tempfile.mkdtemp(prefix="bess-gateway-"))
     run.mkdir(parents=True, exist_ok=True, mode=0o750)
