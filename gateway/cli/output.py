@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
+from gateway.client import ControlClient
 from rich.console import Console
 
 from gateway import paths
-from gateway.client import ControlClient
 from gateway.errors import ConfigError, ControlUnavailable
 
 if TYPE_CHECKING:
@@ -74,7 +74,8 @@ def ask(state: Path, verb: str, args: Mapping[str, object], *, user: str = "", a
     """One request to the running gateway, with the rights of whoever may open its socket (admin)."""
     found = paths.find(state)
     if found is None:
-        fail(f"no gateway has run with state directory {state}; start one with: bess-gateway run SITE", Exit.UNREACHABLE, as_json=as_json)
+        text = f"no gateway has run with state directory {state}; start one with: bess-gateway run SITE"
+        fail(text, Exit.UNREACHABLE, as_json=as_json)
 
     async def request() -> object:
         async with ControlClient(found.control_socket, "cli") as client:
