@@ -221,7 +221,10 @@ class Block:
         self._to = _selector([target for _, target, _ in found])
         factors = np.array([factor for _, _, factor in found], dtype=np.float64)
         self._factors = None if bool((factors == 1.0).all()) else factors
-        self._zeros = np.zeros(self._size)
+        self._scaled = np.empty(len(found))
+        self._finite = np.empty(self._size, dtype=np.bool_)
+        self._all_finite = b"\1" * self._size
+        self._all_good = bytes([_GOOD]) * self._size
         self._time_ns = -1
         self._read_at = -math.inf
 
@@ -242,9 +245,9 @@ class Block:
         else:
             if len(qualities) != self._size:
                 self._refuse(len(qualities))
-            shared = _BAD if qualities.any() else _GOOD
-        # Times zero, every finite number is zero and every other is not; one call, a tenth of isfinite().all().
-        if shared < _BAD and values.dot(self._zeros) == 0.0:
+            shared = _GOOD if qualities.tobytes() == self._all_good else _BAD
+        # Comparing bytes costs a fifth of all() and any() at this size.
+        if shared < _BAD and np.isfinite(values, out=self._finite).tobytes() == self._all_finite:
             self._store(values, shared, time_ns, self._read_at)
         else:
             self._store_mixed(values, qualities, time_ns)
@@ -279,8 +282,11 @@ class Block:
         if not self._mirrored:
             return
         chosen, to = self._from, self._to
-        # Adding zero turns the -0.0 of a sign change into 0.0.
-        table.values[to] = values[chosen] if self._factors is None else values[chosen] * self._factors + 0.0
+        mirrored = values[chosen]
+        if self._factors is not None:
+            mirrored = np.multiply(mirrored, self._factors, out=self._scaled)
+            mirrored += 0.0  # turns the -0.0 of a sign change into 0.0
+        table.values[to] = mirrored
         table.qualities[to] = qualities[chosen] if isinstance(qualities, np.ndarray) else qualities
         table.times_ns[to] = time_ns
         table.read_at[to] = read_at[chosen] if isinstance(read_at, np.ndarray) else read_at
