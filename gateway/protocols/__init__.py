@@ -1,0 +1,1 @@
+"""Charge protocols: the language, its checks, the pure engine that runs it, and the shell around the engine."""
