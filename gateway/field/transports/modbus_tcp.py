@@ -1,0 +1,176 @@
+"""Modbus TCP: MODBUS Messaging on TCP/IP Implementation Guide V1.0b, 3.1.
+
+    <transaction 2> <protocol 0 2> <length 2> <unit> <PDU>        length counts unit and PDU
+
+A protocol of our own on the event loop: answers are handed on as bytes, so that a block is decoded once, where its map is
+known. One request is in flight per connection; an answer of an earlier transaction is dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from typing import TYPE_CHECKING
+
+from gateway.errors import FrameError, TransportClosed, TransportTimeout
+from gateway.field.transports.base import FrameLog, Request, forbid_write
+from gateway.field.transports.modbus_rtu import EXCEPTION_BIT, READ_FUNCTIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from gateway.field.settings import TransportSettings
+
+DEFAULT_PORT = 502
+_HEADER = struct.Struct(">HHHB")
+_MIN_LENGTH, _MAX_LENGTH = 3, 254
+"""Unit, function and one byte at least; unit and a PDU of 253 bytes at most (V1.0b, 3.1.3)."""
+_CONNECT_TIMEOUT_S = 3.0
+
+
+def open_transport(settings: TransportSettings, port: str, read_only: Collection[int]) -> ModbusTcp:
+    """The transport of kind "modbus_tcp"; `port` is "host:port", or "host" for port 502."""
+    del settings
+    host, found, number = port.rpartition(":")
+    if not found:
+        return ModbusTcp(port, DEFAULT_PORT, read_only)
+    if not number.isdecimal() or not 0 < int(number) < 0x10000:
+        msg = f"expected host:port, got {port!r}"
+        raise ValueError(msg)
+    return ModbusTcp(host.strip("[]"), int(number), read_only)
+
+
+class ModbusTcp(asyncio.Protocol):
+    """One connection, with one device or a gateway to several behind it."""
+
+    def __init__(self, host: str, port: int, read_only: Collection[int] = ()) -> None:
+        self.frames = FrameLog()
+        self._host, self._port = host, port
+        self._read_only = frozenset(read_only)
+        self._stream: asyncio.Transport | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._waiter: asyncio.Future[bytes] | None = None
+        self._transaction = 0
+        self._request: Request | None = None
+        self._rest = b""
+        self._deadline = 0.0
+        self._alarm: asyncio.TimerHandle | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self._stream is not None
+
+    async def open(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+                await loop.create_connection(lambda: self, self._host, self._port)
+        except (OSError, TimeoutError) as error:
+            msg = f"{self._host}:{self._port} cannot be reached: {error or 'no answer'}"
+            raise TransportClosed(msg) from error
+        self._loop = loop
+
+    async def close(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.abort()
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        self._fail(TransportClosed("the connection was closed"))
+
+    async def exchange(self, request: Request, timeout_s: float) -> bytes:
+        payload = request.payload
+        if self._read_only:
+            forbid_write(request, self._read_only, changes=payload[0] not in READ_FUNCTIONS)
+        stream, loop = self._stream, self._loop
+        if stream is None or loop is None:
+            msg = f"{self._host}:{self._port} is not connected"
+            raise TransportClosed(msg)
+        self._transaction = transaction = (self._transaction + 1) & 0xFFFF
+        frame = _HEADER.pack(transaction, 0, len(payload) + 1, request.unit) + payload
+        self._request = request
+        self._waiter = waiter = loop.create_future()
+        self._set_alarm(loop, timeout_s)
+        stream.write(frame)
+        self.frames.sent(frame)
+        try:
+            return await waiter
+        finally:
+            self._waiter = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if not isinstance(transport, asyncio.Transport):  # what create_connection makes is always one
+            msg = f"not a stream: {transport!r}"
+            raise TypeError(msg)
+        self._stream, self._rest = transport, b""
+        connection: socket.socket | None = transport.get_extra_info("socket")
+        if connection is not None:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stream = None
+        self._fail(TransportClosed(f"{self._host}:{self._port} closed the connection{f': {exc}' if exc else ''}"))
+
+    def data_received(self, data: bytes) -> None:
+        if self._rest:
+            data = self._rest + data
+        while len(data) >= _HEADER.size:
+            transaction, protocol, length, unit = _HEADER.unpack_from(data)
+            if protocol != 0 or not _MIN_LENGTH <= length <= _MAX_LENGTH:
+                self.frames.received(data)
+                self._break_off(f"no Modbus TCP header: {data[:16].hex(' ')}")
+                return
+            end = 6 + length
+            if len(data) < end:
+                break
+            frame, data = (data, b"") if len(data) == end else (data[:end], data[end:])
+            self._take(transaction, unit, frame)
+        self._rest = data
+
+    def _take(self, transaction: int, unit: int, frame: bytes) -> None:
+        waiter, request = self._waiter, self._request
+        if waiter is None or request is None or transaction != self._transaction or waiter.done():
+            self.frames.dropped(frame)
+            return
+        self.frames.received(frame)
+        pdu = frame[7:]
+        if unit != request.unit:
+            waiter.set_exception(FrameError(f"unit {unit} answered instead of {request.unit}"))
+        elif pdu[0] & ~EXCEPTION_BIT != request.payload[0]:
+            waiter.set_exception(FrameError(f"answer to function {pdu[0] & 0x7F}, asked for {request.payload[0]}"))
+        else:
+            waiter.set_result(pdu)
+
+    def _break_off(self, reason: str) -> None:
+        """Where the next frame begins is unknown: only a new connection helps."""
+        self._rest = b""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.abort()
+        self._fail(FrameError(reason))
+
+    def _fail(self, error: Exception) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(error)
+
+    def _set_alarm(self, loop: asyncio.AbstractEventLoop, timeout_s: float) -> None:
+        """One timer watches request after request: it is set anew when it fires too early, not for each request."""
+        now = loop.time()
+        self._deadline = now + timeout_s
+        if self._alarm is None or self._alarm.when() > self._deadline:
+            if self._alarm is not None:
+                self._alarm.cancel()
+            self._alarm = loop.call_at(self._deadline, self._ring, timeout_s)
+
+    def _ring(self, timeout_s: float) -> None:
+        self._alarm = None
+        waiter, loop = self._waiter, self._loop
+        if waiter is None or waiter.done() or loop is None:
+            return
+        if loop.time() >= self._deadline - 1e-3:
+            waiter.set_exception(TransportTimeout(f"no answer within {timeout_s:.3g} s"))
+        else:
+            self._alarm = loop.call_at(self._deadline, self._ring, timeout_s)
