@@ -6,7 +6,7 @@ in the names, signs follow device_roles.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -84,6 +84,10 @@ class GridSpec:
     age_max_s: float
 
 
+def _no_settings() -> Mapping[str, float]:
+    return {}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceSpec:
     """A device as the law sees it. `target` is its canonical prefix: "string.A.battery", "grid"; None when unbound.
@@ -106,6 +110,9 @@ class DeviceSpec:
     """Writable point name -> (low, high) in device units and signs."""
     period_s: float
     """Real seconds between two fast reads."""
+    settings: Mapping[str, float] = field(default_factory=_no_settings)
+    """Protective settings in the device itself, to be written and read back before the site is ready: device names,
+    units and signs, within `writable`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
