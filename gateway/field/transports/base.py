@@ -115,7 +115,7 @@ class FrameLog:
 def option_int(options: Mapping[str, object], key: str, default: int) -> int:
     """A whole-number option. ValueError when it is something else."""
     value = options.get(key, default)
-    if not isinstance(value, int) or isinstance(value, bool):
+    if type(value) is not int:
         msg = f"option '{key}' must be a whole number, got {value!r}"
         raise ValueError(msg)
     return value

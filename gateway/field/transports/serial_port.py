@@ -48,7 +48,8 @@ def line_settings(options: Mapping[str, object], default: LineSettings) -> LineS
     parity = options.get("parity", default.parity)
     stop_bits = option_int(options, "stop_bits", default.stop_bits)
     if not 50 <= baud <= 4_000_000 or parity not in _PARITIES or stop_bits not in _STOP_BITS:
-        msg = f'serial line {baud} baud, parity {parity!r}, {stop_bits} stop bits: expected parity "N", "E" or "O", 1 or 2 stop bits'
+        found = f"{baud} baud, parity {parity!r}, {stop_bits} stop bits"
+        msg = f'expected a baud rate, parity "N", "E" or "O", and 1 or 2 stop bits, got {found}'
         raise ValueError(msg)
     return LineSettings(baud, str(parity), stop_bits)
 

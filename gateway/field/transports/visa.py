@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 import pyvisa
 from pyvisa.constants import StatusCode
-from pyvisa.resources import MessageBasedResource
 
 from gateway.errors import FrameError, TransportClosed, TransportTimeout
 from gateway.field.transports.base import FrameLog, Request, forbid_write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
+
+    from pyvisa.resources import MessageBasedResource
 
     from gateway.field.settings import TransportSettings
 
