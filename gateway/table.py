@@ -249,9 +249,9 @@ class Block:
         # Comparing bytes costs a fifth of all() and any() at this size.
         if shared < _BAD and np.isfinite(values, out=self._finite).tobytes() == self._all_finite:
             self._store(values, shared, time_ns, self._read_at)
+            self._table.age_if_late(self._read_at)
         else:
             self._store_mixed(values, qualities, time_ns)
-        self._table.age_if_late(self._read_at)
 
     def _refuse(self, count: int) -> None:
         names = list(self._places)
@@ -266,6 +266,8 @@ class Block:
         bad = checked >= _BAD
         read_at = np.where(bad, self._table.read_at[self._at], self._read_at)
         self._store(np.where(bad, np.nan, values), checked, time_ns, read_at)
+        if not bad.all():
+            self._table.age_if_late(self._read_at)
 
     def _store(
         self,
@@ -333,7 +335,8 @@ class Block:
             table.times_ns[target] = stamp_ns
             if judged < _BAD:
                 table.read_at[target] = read_at
-        table.age_if_late(read_at)
+        if not quality.is_bad:
+            table.age_if_late(read_at)
 
     def _stamp(self, place: int, time_ns: int | None) -> tuple[int, float]:
         """Source time and monotonic moment of a sample; one that is there already keeps its moment."""
