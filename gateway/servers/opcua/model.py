@@ -175,3 +175,9 @@ def _arrange(folder: Folder) -> None:
             )
         )
     folder.folders, folder.variables = parts, []
+
+
+def empty_root(prefix: str) -> Folder:
+    """The top folder of a prefix of ROOTS under which there are no points."""
+    browse_name, description = ROOTS[prefix]
+    return Folder(node_id=prefix, browse_name=browse_name, title=browse_name, description=description)

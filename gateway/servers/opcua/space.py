@@ -35,8 +35,6 @@ _DATA_TYPES: Mapping[Shape, VariantType] = {
     Shape.BITS: ua.VariantType.UInt32,
     Shape.TEXT: ua.VariantType.String,
 }
-_UINT32_MAX = 2**32 - 1
-_INT64_MAX = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +45,6 @@ class Slot:
     attribute: AttributeValue
     """The Value attribute itself, for a refresh that must not look like a change."""
     data_type: VariantType
-
-
-def to_variant(value: float | str | None, data_type: VariantType) -> Variant | None:
-    """A point's value in the data type of its node; None when that type cannot carry it."""
-    if data_type is ua.VariantType.String:
-        return ua.Variant(value, data_type) if isinstance(value, str) else None
-    if not isinstance(value, float | int):
-        return None
-    if data_type is ua.VariantType.Double:
-        return ua.Variant(float(value), data_type)
-    if data_type is ua.VariantType.Boolean:
-        return ua.Variant(value != 0.0, data_type)
-    low, high = (0, _UINT32_MAX) if data_type is ua.VariantType.UInt32 else (-_INT64_MAX, _INT64_MAX)
-    whole = round(value)
-    return ua.Variant(whole, data_type) if low <= whole <= high else None
 
 
 def build(server: Server, maker: NodeMaker, parent: NodeId, folders: Sequence[Folder], count: int) -> tuple[Slot, ...]:
