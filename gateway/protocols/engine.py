@@ -64,6 +64,11 @@ def abort(program: Program, state: TrackState, reason: str) -> TrackState:
     return replace(state, status=Status.STOPPING, outcome=Status.ABORTED, reason=reason, step=None)
 
 
+def fault(state: TrackState, reason: str) -> TrackState:
+    """A track that is over, but whose outputs could not be confirmed off."""
+    return replace(state, status=Status.FAULTED, reason=f"{state.reason}; {reason}" if state.reason else reason)
+
+
 def time_to_end_s(state: TrackState) -> float:
     """Site seconds, told cautiously, to the next end of a step; infinite while nothing runs."""
     if state.status is Status.ARMED:
