@@ -149,7 +149,8 @@ class ImageReader:
         changes = self._copy_ring(self._sequence)
         if changes is None:
             self.overruns += 1
-            _log.warning("reader of %s was overrun at change %s", self._path, self._sequence)
+            if self.overruns == 1:
+                _log.warning("reader of %s was overrun at change %s; later overruns are only counted", self._path, self._sequence)
             return self._everything(overrun=True)
         return changes
 
