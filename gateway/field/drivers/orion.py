@@ -1,7 +1,7 @@
-"""Orion BMS over RS-232: OBD2 requests as lines of ASCII hexadecimal.
+r"""Orion BMS over RS-232: OBD2 requests as lines of ASCII hexadecimal.
 
-    request  :<LEN><MODE><PID>\\n            :0322F00F
-    answer   :<LEN><MODE + 40><PID><DATA>\\n  :0562F00F0064      refusal  :<LEN>7F<MODE><CODE>
+    request  :<LEN><MODE><PID>\n            :0322F00F
+    answer   :<LEN><MODE + 40><PID><DATA>\n  :0562F00F0064      refusal  :<LEN>7F<MODE><CODE>
 
 LEN counts the bytes after itself. There is no checksum, so LEN and the echoed mode and PID are all that tells a sound
 answer; every value is held against its range. (Orion application note AN2586; ISO 15031-5 for mode 03.)

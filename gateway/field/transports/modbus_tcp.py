@@ -35,10 +35,12 @@ def open_transport(settings: TransportSettings, port: str, read_only: Collection
     host, found, number = port.rpartition(":")
     if not found:
         return ModbusTcp(port, DEFAULT_PORT, read_only)
-    if not number.isdecimal() or not 0 < int(number) < 0x10000:
-        msg = f"expected host:port, got {port!r}"
-        raise ValueError(msg)
-    return ModbusTcp(host.strip("[]"), int(number), read_only)
+    return ModbusTcp(host.strip("[]"), int(number) if number.isdecimal() else 0, read_only)
+
+
+def tcp_frame(transaction: int, unit: int, pdu: bytes) -> bytes:
+    """Header and PDU."""
+    return _HEADER.pack(transaction, 0, len(pdu) + 1, unit) + pdu
 
 
 class ModbusTcp(asyncio.Protocol):
@@ -62,6 +64,9 @@ class ModbusTcp(asyncio.Protocol):
         return self._stream is not None
 
     async def open(self) -> None:
+        if not 0 < self._port < 0x10000:
+            msg = f"no TCP port given for {self._host}: expected host:port"
+            raise TransportClosed(msg)
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
@@ -89,7 +94,7 @@ class ModbusTcp(asyncio.Protocol):
             msg = f"{self._host}:{self._port} is not connected"
             raise TransportClosed(msg)
         self._transaction = transaction = (self._transaction + 1) & 0xFFFF
-        frame = _HEADER.pack(transaction, 0, len(payload) + 1, request.unit) + payload
+        frame = tcp_frame(transaction, request.unit, payload)
         self._request = request
         self._waiter = waiter = loop.create_future()
         self._set_alarm(loop, timeout_s)

@@ -1,0 +1,255 @@
+"""One task per line: reads what is due, lets commands through in between, keeps a dead device from delaying the others.
+
+    commands first, between any two requests; then fast readings; then slow ones and attempts to reach lost devices
+
+A device gets one repetition, after its neighbours had their turn; then it is lost and asked again after a growing wait,
+with a single request each time. Whoever waits for a command is told the error at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gateway.errors import DeviceRefused, FieldError, TransportClosed
+from gateway.field.schedule import first_due, next_due
+from gateway.field.transports.base import WriteForbidden
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from gateway.clock import Clock
+    from gateway.field.drivers.base import Driver, Exchange
+    from gateway.field.link import Link, Reading
+    from gateway.field.settings import TransportSettings
+    from gateway.field.transports.base import FrameLog, Request, Transport
+
+logger = logging.getLogger(__name__)
+
+_IDLE_MAX_S = 60.0
+
+
+@dataclass(slots=True)
+class _Job:
+    link: Link
+    action: Callable[[Driver], Awaitable[Any]]
+    connect: bool
+    result: asyncio.Future[Any]
+
+
+class Line:
+    """A transport with the devices on it.
+
+    `make_transport` gives a new, closed transport for a resolved port; `on_block` is told (device id, scan class) after
+    each published reading.
+    """
+
+    def __init__(
+        self,
+        settings: TransportSettings,
+        make_transport: Callable[[str], Transport],
+        resolve_port: Callable[[str], Awaitable[str]],
+        clock: Clock,
+        on_block: Callable[[str, str], None],
+    ) -> None:
+        self.id = settings.id
+        self.port = settings.port
+        """The port as resolved last; as written in the site file before that."""
+        self._settings = settings
+        self._make_transport = make_transport
+        self._resolve_port = resolve_port
+        self._clock = clock
+        self._on_block = on_block
+        self._transport: Transport | None = None
+        self._links: list[Link] = []
+        self._readings: list[Reading] = []
+        self._jobs: deque[_Job] = deque()
+        self._waker: asyncio.Future[None] | None = None
+        self._in_job = False
+
+    @property
+    def frames(self) -> FrameLog | None:
+        return self._transport.frames if self._transport is not None else None
+
+    def add(self, link: Link) -> None:
+        """A device on this line, with its readings."""
+        self._links.append(link)
+        self._readings += [link.retry, *link.readings]
+
+    def exchange_for(self, link: Link) -> Exchange:
+        """The way by which a device's driver reaches it."""
+
+        async def exchange(request: Request) -> bytes:
+            if self._jobs and not self._in_job:
+                await self._do_jobs()
+            transport = self._transport
+            if transport is None or not transport.is_open:
+                msg = f"{self.id} is closed"
+                raise TransportClosed(msg)
+            link.health.asked()
+            try:
+                return await transport.exchange(request, link.timeout_s)
+            except WriteForbidden:
+                raise
+            except FieldError as error:
+                link.health.failed_request(error, transport.frames)
+                raise
+
+        return exchange
+
+    async def call(self, link: Link, action: Callable[[Driver], Awaitable[Any]], *, connect: bool = False) -> Any:  # noqa: ANN401 -- the action's result
+        """Run an action with a device's driver before anything else on this line, and give its result.
+
+        For a device that is not online: TransportClosed, unless `connect` asks for an attempt to reach it first.
+        """
+        job = _Job(link, action, connect, asyncio.get_running_loop().create_future())
+        self._jobs.append(job)
+        if self._waker is not None and not self._waker.done():
+            self._waker.set_result(None)
+        return await job.result
+
+    async def run(self) -> None:
+        """Serve the line until cancelled."""
+        try:
+            while True:
+                await self._step()
+        finally:
+            await self._close()
+            for job in self._jobs:
+                job.result.cancel()
+
+    async def _step(self) -> None:
+        if self._jobs:
+            await self._do_jobs()
+        now = self._clock.monotonic()
+        reading = first_due(self._readings, now)
+        if reading is None:
+            await self._idle(next_due(self._readings) - now)
+        elif reading.link is not None and reading is reading.link.retry:
+            await self._connect(reading.link)
+        else:
+            await self._read(reading)
+
+    async def _idle(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._waker = waker = loop.create_future()
+        timer = loop.call_later(min(max(seconds, 0.0), _IDLE_MAX_S), _wake, waker)
+        try:
+            await waker
+        finally:
+            timer.cancel()
+            self._waker = None
+
+    async def _read(self, reading: Reading) -> None:
+        link = reading.link
+        if link is None or link.driver is None:
+            reading.due = math.inf
+            return
+        try:
+            decoded = await link.driver.read(reading.part)
+        except DeviceRefused as error:
+            link.health.failed_request(error, self.frames)
+            reading.fail(error.quality, self._clock.utc_ns())
+        except FieldError as error:
+            self._failed(link, reading, error)
+            return
+        else:
+            if not link.online:
+                return  # lost while a command went out in between
+            link.suspect = False
+            reading.publish(decoded, self._clock.utc_ns())
+            self._on_block(link.id, reading.scan)
+        reading.done(self._clock.monotonic())
+
+    def _failed(self, link: Link, reading: Reading, error: FieldError) -> None:
+        """First failure: again, after the neighbours; second, or a closed line: lost."""
+        if not link.online:
+            return  # a command in between has found out already
+        if isinstance(error, TransportClosed):
+            self._lose_line(error)
+        elif link.suspect:
+            link.lose(error, self._clock.monotonic(), self._clock.utc_ns())
+        else:
+            link.suspect = True
+            reading.due = self._clock.monotonic()
+
+    def _lose_line(self, error: FieldError) -> None:
+        for link in self._links:
+            if link.online:
+                link.lose(error, self._clock.monotonic(), self._clock.utc_ns())
+
+    async def _connect(self, link: Link) -> None:
+        """One attempt to reach a device that is not online."""
+        link.health.connecting()
+        try:
+            await self._open()
+            if link.driver is not None:
+                await link.driver.identify()
+        except FieldError as error:
+            if isinstance(error, TransportClosed):
+                self._lose_line(error)
+            link.lose(error, self._clock.monotonic(), self._clock.utc_ns())
+            if not any(other.online for other in self._links):
+                await self._close()  # the next attempt looks the port up again
+            return
+        link.connected(self._clock.monotonic())
+
+    async def _open(self) -> None:
+        if self._transport is not None and self._transport.is_open:
+            return
+        await self._close()
+        try:
+            self.port = await self._resolve_port(self._settings.port)
+        except (OSError, LookupError) as error:
+            msg = f"{self._settings.port} is not there: {error}"
+            raise TransportClosed(msg) from error
+        transport = self._make_transport(self.port)
+        await transport.open()
+        self._transport = transport
+
+    async def _close(self) -> None:
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            await transport.close()
+
+    async def _do_jobs(self) -> None:
+        self._in_job = True
+        try:
+            while self._jobs:
+                await self._do(self._jobs.popleft())
+        finally:
+            self._in_job = False
+
+    async def _do(self, job: _Job) -> None:
+        if job.result.done():
+            return  # who asked has gone
+        link = job.link
+        if job.connect and not link.online:
+            await self._connect(link)
+        try:
+            result = await job.action(_driver_of(link))
+        except FieldError as error:
+            if isinstance(error, TransportClosed) and link.online:
+                self._lose_line(error)
+            if not job.result.done():
+                job.result.set_exception(error)
+            return
+        if not job.result.done():
+            job.result.set_result(result)
+
+
+def _driver_of(link: Link) -> Driver:
+    if link.driver is None or not link.online:
+        reason = f": {link.error}" if link.error is not None else ""
+        msg = f"{link.id} is not connected{reason}"
+        raise TransportClosed(msg)
+    return link.driver
+
+
+def _wake(waker: asyncio.Future[None]) -> None:
+    if not waker.done():
+        waker.set_result(None)
