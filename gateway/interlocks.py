@@ -106,10 +106,10 @@ def evaluate(
         if memory is not known:
             changed = changed if changed is not None else list(state.memories)
             changed[place] = memory
-    if changed is None:
-        return Evaluation(state)
-    memories = tuple(changed)
+    memories = state.memories if changed is None else tuple(changed)
     latch, latched = _latched(scope_causes, memories, state.latch)
+    if changed is None and latch is state.latch:
+        return Evaluation(state)
     return Evaluation(ScopeState(memories, latch), latched)
 
 
