@@ -34,6 +34,8 @@ class ProcessSpec:
     after_death: tuple[str, ...] = ()
     after_death_timeout_s: float = 30.0
     on_supervisor_death: signal.Signals = signal.SIGKILL
+    final_exit_codes: frozenset[int] = frozenset({78})
+    """Exits after which another start would only end the same way (EX_CONFIG of sysexits.h): it stays down."""
 
     def backoff_s(self, failures: int) -> float:
         """The pause before the next start after that many recent failures (1 or more): doubling, bounded."""
@@ -50,6 +52,8 @@ class ProcessState(StrEnum):
     BACKING_OFF = "backing_off"
     STOPPING = "stopping"
     STOPPED = "stopped"
+    REFUSED = "refused"
+    """It ended in a way that another start would only repeat, and is left alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

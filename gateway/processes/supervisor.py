@@ -83,11 +83,16 @@ class _Keeper:
                 break
             _log.warning("%s ended unexpectedly: %s", self.spec.name, self._last_exit)
             failures = self._count_failure()
-            if self.spec.essential and failures >= FAILURES:
-                self._owner.give_up(
-                    f"{self.spec.name} failed {failures} times in short succession, the last time: {self._last_exit}"
-                )
+            final = end in self.spec.final_exit_codes
+            if self.spec.essential and (final or failures >= FAILURES):
+                often = "refused to run" if final else f"failed {failures} times in short succession, the last time"
+                self._owner.give_up(f"{self.spec.name} {often}: {self._last_exit}")
                 break
+            if final:
+                _log.error("%s is left alone: it refused to run, see what it printed", self.spec.name)
+                self._enter(ProcessState.REFUSED)
+                self.became_ready.set()
+                return
             self._enter(ProcessState.BACKING_OFF)
             await self._pause(self.spec.backoff_s(failures))
             self._restarts += 1
@@ -201,7 +206,7 @@ class Supervisor:
         return tuple(keeper.status() for keeper in self._keepers)
 
     async def ready(self) -> None:
-        """Return once every process has been ready."""
+        """Return once every process has been ready, or has refused to run."""
         for keeper in self._keepers:
             await keeper.became_ready.wait()
 

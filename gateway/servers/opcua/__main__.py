@@ -26,7 +26,7 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("asyncua").setLevel(logging.ERROR)  # it warns of ordinary conduct of clients, and of its own types
+    logging.getLogger("asyncua").setLevel(logging.WARNING)  # it tells of every session and call
     return uvloop.run(serve(Options(arguments.run_dir, arguments.endpoint)))
 
 

@@ -18,6 +18,7 @@ from gateway.points import Quality
 from gateway.servers.opcua.stack import ua
 from gateway.servers.opcua.status import QUALITY_STATUS
 from gateway.servers.opcua.values import to_datetime, to_variant
+from gateway.shared import ImageUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -105,9 +106,9 @@ class Publisher:
             return
         if self._reader.generation != self._generation:
             self._generation = self._reader.generation
-            self._forget()
-        if self._lost or not self._started:
-            await self._find()
+            self._started = False
+        if (self._lost or not self._started) and not await self._find():
+            return
         await self._publish(changes)
         await self._refresh()
         self._statistics.lag_s = max(self._statistics.lag_s, self._reader.heartbeat_age_s())
@@ -122,15 +123,19 @@ class Publisher:
         qualities = np.full(len(points), int(Quality.BAD_NO_COMMUNICATION), dtype=np.uint8)
         await self._write_all(points, np.full(len(points), np.nan), qualities, self._times_ns.copy())
 
-    async def _find(self) -> None:
-        """Control lives (again): everything is written once, whatever `follow` thinks is new."""
+    async def _find(self) -> bool:
+        """Control lives (again): write everything once, whatever `follow` thinks is new; False before its first commit."""
+        try:
+            image = self._reader.read()
+        except ImageUnavailable:
+            return False
         if self._lost:
             _log.warning("the control process is back")
         self._lost, self._started = False, True
         await self._set_service_level(SERVICE_LEVEL_HEALTHY)
-        image = self._reader.read()
         self._forget()
         await self._write_all(np.arange(len(self._slots), dtype=np.intp), image.values, image.qualities, image.times_ns)
+        return True
 
     def _forget(self) -> None:
         self._values.fill(np.nan)

@@ -19,7 +19,7 @@ from gateway.servers.opcua.limits import LIMITS, NotAllowed
 from gateway.servers.opcua.methods import Methods
 from gateway.servers.opcua.publisher import Publisher
 from gateway.servers.opcua.server import Running, open_server
-from gateway.shared import ImageReader, LayoutChanged
+from gateway.shared import ImageReader, ImageWriter, LayoutChanged, layout_hash
 from tests.unit.opcua.plant import INDEX, POINTS, FakeControl, Writer, published
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -283,6 +283,19 @@ async def test_a_dead_writer_turns_everything_bad_and_the_next_one_brings_it_bac
     assert await plant.node(client, "string.A.trip.reason").read_value() == "another"
     assert await service_level.read_value() == 255
     assert not plant.publisher.lost
+
+
+async def test_a_new_writer_is_shown_from_its_first_commit_on(plant, client):
+    plant.writer.set(VOLTAGE, 3.3)
+    await plant.show()
+    await asyncio.sleep(0.6)
+    image = ImageWriter(plant.run / "image", layout_hash(POINTS), POINTS)
+    await plant.publisher.step()
+    assert await plant.node(client, VOLTAGE).read_value() == 3.3
+    plant.writer.set(VOLTAGE, 3.4)
+    image.commit(plant.writer.columns)
+    await plant.publisher.step()
+    assert await plant.node(client, VOLTAGE).read_value() == 3.4
 
 
 async def test_a_writer_that_only_paused_is_shown_again_in_full(plant, client, monkeypatch):

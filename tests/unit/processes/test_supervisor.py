@@ -48,6 +48,11 @@ async def until(condition, timeout_s: float = 10.0) -> None:
             await asyncio.sleep(0.01)
 
 
+async def never(pid: int) -> bool:
+    """A process that is never ready."""
+    return False
+
+
 @contextlib.asynccontextmanager
 async def running(*specs: ProcessSpec):
     record = Record()
@@ -117,6 +122,18 @@ async def test_an_essential_process_that_keeps_failing_ends_everything(caplog):
         assert all(status.pid is None for status in supervisor.status())
 
 
+async def test_a_process_that_refuses_to_run_is_left_alone_unless_it_is_essential():
+    program = python("import sys; sys.exit(78)")
+    refusing = ProcessSpec(name="opcua", argv=program, ready=never, backoff_min_s=0.01)
+    async with running(refusing, ProcessSpec(name="next", argv=python(SLEEP))) as (supervisor, _, _):
+        await asyncio.wait_for(supervisor.ready(), 10)
+        assert [status.state for status in supervisor.status()] == [ProcessState.REFUSED, ProcessState.RUNNING]
+        assert supervisor.status()[0].restarts == 0
+    async with running(ProcessSpec(name="control", argv=program, essential=True)) as (supervisor, _, task):
+        assert await asyncio.wait_for(task, 10) == EXIT_GAVE_UP
+        assert supervisor.reason == "control refused to run: exit code 78"
+
+
 async def test_a_program_that_does_not_exist_is_a_failure_with_a_reason():
     bad = ProcessSpec(name="control", argv=("/nonexistent/program",), essential=True, backoff_min_s=0.01)
     async with running(bad) as (supervisor, _, task):
@@ -126,9 +143,6 @@ async def test_a_program_that_does_not_exist_is_a_failure_with_a_reason():
 
 
 async def test_a_process_that_is_never_ready_is_killed_and_counts_as_failed():
-    async def never(pid: int) -> bool:
-        return False
-
     bad = ProcessSpec(name="control", argv=python(SLEEP), essential=True, ready=never, ready_timeout_s=0.05, backoff_min_s=0.01)
     async with running(bad) as (supervisor, record, task):
         assert await asyncio.wait_for(task, 20) == EXIT_GAVE_UP
