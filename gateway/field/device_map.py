@@ -24,6 +24,7 @@ from gateway.field.map_model import (
     WriteBlock,
 )
 from gateway.field.map_points import DEFAULT_KEYS, read_template
+from gateway.field.map_schema import schema
 from gateway.field.toml_reader import TableReader, as_list, shown
 from gateway.toml_lines import load_toml
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from gateway.toml_lines import LineIndex
 
-__all__ = ["DeviceMap", "Identity", "MapPoint", "PointTemplate", "ScanClass", "WriteBlock", "load_map"]
+__all__ = ["DeviceMap", "Identity", "MapPoint", "PointTemplate", "ScanClass", "WriteBlock", "load_map", "schema"]
 
 _DEVICE_KEYS = (
     *("vendor", "model", "role", "language", "source", "verified", "positive", "description", "identity", "read_only"),

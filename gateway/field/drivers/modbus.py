@@ -192,15 +192,16 @@ class _Image:
     def request(self, unit: int) -> Request:
         """The write of the present values, with the next heartbeat."""
         self._heartbeat = (self._heartbeat + 1) & 0xFFFF
-        return self._request(unit, self.values)
+        return self._request(unit, self.values, self._heartbeat)
 
     def safe_request(self, unit: int) -> Request:
-        return self._request(unit, self._safe)
+        """The write of the safe values; always the same bytes."""
+        return self._request(unit, self._safe, 0)
 
-    def _request(self, unit: int, values: Mapping[str, float]) -> Request:
+    def _request(self, unit: int, values: Mapping[str, float], heartbeat: int) -> Request:
         pieces = {point.address: encode(point, values[point.name]) for point in self._points}
         if self.block.heartbeat is not None:
-            pieces[self.block.heartbeat] = self._heartbeat.to_bytes(2, "big")
+            pieces[self.block.heartbeat] = heartbeat.to_bytes(2, "big")
         return write_registers_request(unit, self._start, b"".join(pieces[address] for address in sorted(pieces)))
 
 

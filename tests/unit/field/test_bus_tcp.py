@@ -74,7 +74,8 @@ async def test_values_arrive_scaled_with_sign_quality_and_time() -> None:
     async with TcpDevice({1: dab_registers(), 2: rack_registers()}) as device:
         bus, board = build(one_line(device.port, dab(), rack()))
         async with running(bus):
-            await board.until(lambda: ("dab", "fast") in board.blocks and "device.rack.cell.4.voltage" in board.samples)
+            wanted = {"device.dab.bus_voltage", "device.rack.cell.4.voltage", "device.dab.vendor"}
+            await board.until(lambda: wanted <= board.samples.keys())
             assert board.value("device.dab.battery_current") == pytest.approx(-5.0)
             assert board.value("device.dab.battery_voltage") == pytest.approx(13.2)
             assert board.value("device.rack.cell.4.voltage") == pytest.approx(3.3003)
