@@ -160,12 +160,13 @@ def cause_conditions(all_causes: Sequence[Cause], states: Mapping[str, ScopeStat
 
 def online_states(site: Site) -> Mapping[str, float]:
     """Device id -> value of its point `device.<id>.comm.state` while it communicates."""
-    found: dict[str, float] = {}
     states = {point.name: point.symbols for point in site.device_points if point.name.endswith(".comm.state")}
-    for device in site.devices:
-        symbols = states.get(f"device.{device.id}.comm.state", {})
-        found.update({device.id: float(number) for number, name in symbols.items() if name == "online"})
-    return found
+    return {
+        device.id: float(number)
+        for device in site.devices
+        for number, name in states.get(f"device.{device.id}.comm.state", {}).items()
+        if name == "online"
+    }
 
 
 def device_conditions(online: Mapping[str, float], snapshot: Snapshot) -> Mapping[str, str]:
