@@ -25,15 +25,16 @@ if TYPE_CHECKING:
     from gateway.toml_lines import LineIndex
 
 T = TypeVar("T", bound=BaseModel)
+T_co = TypeVar("T_co", bound=BaseModel, covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Entry(Generic[T]):
+class Entry(Generic[T_co]):
     """One table of the file: where it stands, its raw keys, and its model; None when it has mistakes."""
 
     path: str
     raw: Mapping[str, object]
-    table: T | None
+    table: T_co | None
 
     @property
     def id(self) -> str:
