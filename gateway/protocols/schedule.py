@@ -13,20 +13,18 @@ import asyncio
 import logging
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from gateway.commands import Code, Origin, Role, Verdict
 from gateway.protocols import jobs
 from gateway.protocols.triggers import ScheduleError, first_due, spec_from, trigger
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from gateway.clock import Clock
     from gateway.protocols.run import RunJournal
-    from gateway.site import ScheduleSpec
-
-    StartRun = Callable[[str, Sequence[str], Mapping[str, str], Origin], Awaitable[tuple[Verdict, str]]]
+    from gateway.site import ScheduleSpec, Site
 
 _log = logging.getLogger(__name__)
 
@@ -55,31 +53,51 @@ class _Entry:
         }
 
 
-class Scheduler:
-    """All schedules of a site. `start` asks for a run, as `Runner.start` does; `schedules` are those of the site file."""
+class Starter(Protocol):
+    """Who starts runs: the `Runner`."""
 
-    def __init__(self, start: StartRun, journal: RunJournal, clock: Clock, schedules: Sequence[ScheduleSpec]) -> None:
-        self._start = start
+    async def start(
+        self, protocol_id: str, strings: Sequence[str], parameters: Mapping[str, str], origin: Origin
+    ) -> tuple[Verdict, str]:
+        """Start a protocol; the verdict and the run's id."""
+        ...
+
+
+class Scheduler:
+    """All schedules of a site: those of its file, and those that users added."""
+
+    def __init__(self, site: Site, runner: Starter, journal: RunJournal, clock: Clock) -> None:
+        self._runner = runner
         self._journal = journal
         self._clock = clock
         self._jobs = jobs.make_jobs()
         self._jobs.add_listener(self._over, jobs.EXECUTED | jobs.FAILED)
         self._jobs.add_listener(self._missed, jobs.MISSED)
         self._jobs.add_listener(self._still_busy, jobs.STILL_BUSY)
+        self._wake_up: asyncio.TimerHandle | None = None
         self._entries: dict[str, _Entry] = {}
-        self._restore(schedules)
+        self._restore(site.schedules)
 
-    async def run(self) -> None:
-        """Start runs when they are due, until cancelled."""
+    def start(self) -> None:
+        """From now on, in the running event loop, start runs when they are due; first those still owed from the past."""
         self._jobs.start()
-        for entry in list(self._entries.values()):
+        for entry in self._entries.values():
             self._plan(entry)
-        try:
-            while True:
-                await asyncio.sleep(WAKE_UP_S)
-                self._jobs.wakeup()
-        finally:
+        self._watch_clock()
+
+    def shutdown(self) -> None:
+        """Start nothing more. A run that a schedule has started goes on."""
+        if self._wake_up is not None:
+            self._wake_up.cancel()
+            self._wake_up = None
+        if self._jobs.running:
             self._jobs.shutdown(wait=False)
+
+    def _watch_clock(self) -> None:
+        # A timer on the loop's own monotonic clock: a wall clock that was set back would let APScheduler sleep on.
+        if self._wake_up is not None:
+            self._jobs.wakeup()
+        self._wake_up = asyncio.get_running_loop().call_later(WAKE_UP_S, self._watch_clock)
 
     def add(self, document: Mapping[str, object], origin: Origin) -> Verdict:
         """Add a schedule that survives restarts; the keys are the fields of ScheduleSpec.
@@ -164,7 +182,7 @@ class Scheduler:
             return
         spec = entry.spec
         origin = Origin("schedule", user=schedule_id, role=Role.OPERATOR)
-        verdict, run_id = await self._start(spec.protocol, spec.strings, spec.parameters, origin)
+        verdict, run_id = await self._runner.start(spec.protocol, spec.strings, spec.parameters, origin)
         text = f"schedule {schedule_id} started run {run_id}"
         if not verdict.accepted:
             text = f"schedule {schedule_id} could not start {spec.protocol}: {verdict.reason}"
