@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from asyncua.server.server import Server
 
 from gateway import __version__
-from gateway.servers.opcua import limits, model, space
+from gateway.servers.opcua import limits, model, shared_values, space
 from gateway.servers.opcua.nodes import NodeMaker
 from gateway.servers.opcua.stack import ua
 
@@ -58,6 +58,7 @@ class Running:
 @contextlib.asynccontextmanager
 async def open_server(site: PublishedSite, endpoint: str, *, anonymous: bool, methods: Methods) -> AsyncGenerator[Running]:
     """A server that listens while the context lasts. NotAllowed for an unsafe endpoint, OSError when it is taken."""
+    shared_values.install()
     server = Server()
     limits.secure(server, endpoint, anonymous=anonymous)
     limits.apply(server)
