@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
-from gateway.client import ControlClient
 from rich.console import Console
 
 from gateway import paths
+from gateway.client import ControlClient
 from gateway.errors import ConfigError, ControlUnavailable
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ import asyncio
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
-from gateway.simulator.control import SimClient
 from rich.table import Table
 
 from gateway import paths
 from gateway.cli.output import DEFAULT_STATE, Exit, Json, State, fail, out, print_json
+from gateway.simulator.control import SimClient
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

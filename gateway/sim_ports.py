@@ -1,0 +1,45 @@
+"""Where the ports of a simulated site really are: `sim:<name>` in a site file, by the file that the simulator writes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, cast
+
+from gateway.errors import TransportClosed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+PREFIX = "sim:"
+_PATIENCE_S = 15.0
+_LOOK_S = 0.1
+
+
+class SimPorts:
+    """Resolves ports by the simulator's file; other ports are what they say."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    async def resolve(self, port: str) -> str:
+        """The port to open. Waits a while for a simulator that is still starting; TransportClosed when there is none."""
+        if not port.startswith(PREFIX):
+            return port
+        name = port.removeprefix(PREFIX)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _PATIENCE_S
+        while True:
+            found = self._ports().get(name)
+            if found is not None:
+                return found
+            if loop.time() > deadline:
+                raise TransportClosed(f"the simulator offers no port '{name}' (see {self._file})")
+            await asyncio.sleep(_LOOK_S)
+
+    def _ports(self) -> Mapping[str, str]:
+        try:
+            return cast("Mapping[str, str]", json.loads(self._file.read_text())["ports"])
+        except (OSError, ValueError, KeyError):
+            return {}
