@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 from gateway.config.checks import bindings
 from gateway.config.grid import settings_of
 from gateway.config.limits import resolve
-from gateway.config.points import Placed, canonical, device_points
+from gateway.config.points import Placed, canonical, contactor, contactor_name, device_points
 from gateway.config.transports import is_simulated
 from gateway.device_roles import DeviceRole
 from gateway.field.settings import DeviceSettings, FieldConfig, TransportSettings
@@ -27,6 +27,8 @@ def build(draft: Draft, found: Iterable[Reading], cells: Mapping[str, int], dige
     tables = [entry.table for entry in draft.strings if entry.table is not None]
     placed = _place(draft, tables, found, cells)
     mirrors = [canonical(device) for device, _ in placed]
+    by_name = {point.name: point for device, _ in placed for point in device_points(device)}
+    mirrors += [contactor(table.id, by_name[f"device.{table.contactor}"]) for table in tables if table.contactor is not None]
     site = Site(
         id=site_table.id,
         title=site_table.title,
@@ -38,7 +40,7 @@ def build(draft: Draft, found: Iterable[Reading], cells: Mapping[str, int], dige
         strings=tuple(_string(table) for table in tables),
         grid=_grid(draft.grid.table) if draft.grid is not None and draft.grid.table is not None else None,
         devices=tuple(_device(device, table) for device, table in placed),
-        device_points=tuple(point for device, _ in placed for point in device_points(device)),
+        device_points=tuple(by_name.values()),
         canonical_points=tuple(point for points, _ in mirrors for point in points),
         aliases=tuple(alias for _, aliases in mirrors for alias in aliases),
         opcua=_opcua(draft.opcua.table, site_table.id) if draft.opcua is not None and draft.opcua.table is not None else None,
@@ -46,12 +48,6 @@ def build(draft: Draft, found: Iterable[Reading], cells: Mapping[str, int], dige
     )
     transports = tuple(_transport(entry.table) for entry in draft.transports if entry.table is not None)
     return site, FieldConfig(transports=transports, devices=tuple(device.settings for device, _ in placed))
-
-
-def contactor_target(contactor: str) -> tuple[str, str]:
-    """(device id, canonical point name) of a contactor, "<device>.output.<n>" in the file."""
-    device, _, name = contactor.partition(".")
-    return device, f"io.{device}.{name}"
 
 
 def _place(
@@ -63,9 +59,6 @@ def _place(
         ages[string.battery] = string.limits.battery_age_max
         if string.converter is not None:
             ages[string.converter] = string.limits.converter_age_max
-        if string.contactor is not None:
-            device, point = contactor_target(string.contactor)
-            targets[device] = point.partition(".output.")[0]
     if draft.grid is not None and draft.grid.table is not None:
         ages[draft.grid.table.converter] = draft.grid.table.age_max
     by_id = {reading.device.id: reading for reading in found}
@@ -129,7 +122,7 @@ def _string(table: model.StringTable) -> StringSpec:
         capacity_Ah=table.capacity,
         battery=table.battery,
         converter=table.converter,
-        contactor=contactor_target(table.contactor)[1] if table.contactor is not None else None,
+        contactor=contactor_name(table.id) if table.contactor is not None else None,
         limits=resolve(table),
     )
 

@@ -47,7 +47,7 @@ class Binding:
 
 def hint(name: str, known: Iterable[str]) -> str:
     """The closest known name, or all of them."""
-    names = sorted(known)
+    names = sorted(set(known))
     close = get_close_matches(name, names, n=1, cutoff=0.6)
     if close:
         return f"did you mean '{close[0]}'?"
@@ -60,6 +60,7 @@ def check(draft: Draft, maps: Mapping[str, DeviceMap], languages: Collection[str
     _devices(draft, maps, languages)
     _addresses(draft)
     _bindings(draft, maps)
+    _contactors(draft, maps)
     _topology(draft)
 
 
@@ -146,6 +147,27 @@ def _unbound(draft: Draft, map_of: Mapping[str, DeviceMap | None], bound: Collec
         if entry.id and entry.id not in bound and device_map is not None and device_map.role in _ROLE_NAMES:
             text = f"no string and no grid uses '{entry.id}', a {_ROLE_NAMES[device_map.role]}; bind it or remove it"
             draft.note(entry.path, "", text)
+
+
+def _contactors(draft: Draft, maps: Mapping[str, DeviceMap]) -> None:
+    map_of = {entry.id: maps.get(entry.text("map") or "") for entry in draft.devices}
+    first: dict[str, str] = {}
+    for string in draft.strings:
+        contactor = string.text("contactor")
+        if contactor is None:
+            continue
+        device, _, point = contactor.partition(".")
+        device_map = map_of.get(device)
+        if device not in map_of:
+            draft.note(string.path, "contactor", f"unknown device '{device}'; {hint(device, map_of)}")
+        elif device_map is not None:
+            outputs = [item.name for item in device_map.points(0) if item.writable and item.name.startswith("output.")]
+            if point not in outputs:
+                text = f"'{device}' has no digital output '{point}'; {hint(point, outputs)}"
+                draft.note(string.path, "contactor", text)
+        if contactor in first:
+            draft.note(string.path, "contactor", f"'{contactor}' is already the contactor of string '{first[contactor]}'")
+        first.setdefault(contactor, string.id)
 
 
 def _topology(draft: Draft) -> None:

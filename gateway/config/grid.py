@@ -38,7 +38,7 @@ def settings_of(device: model.DeviceTable, device_map: DeviceMap) -> tuple[dict[
     for name, text in device.settings.items():
         point = writable.get(name)
         if point is None:
-            wrong.append((name, f"{unknown_key(name, writable)} (what map '{device_map.id}' can write)"))
+            wrong.append((name, f"map '{device_map.id}' cannot write this: {unknown_key(name, writable)}"))
             continue
         try:
             values[name] = quantity(text, point.unit)

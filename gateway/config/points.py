@@ -57,6 +57,18 @@ def canonical(device: Placed) -> tuple[tuple[Point, ...], tuple[Alias, ...]]:
     return tuple(points), tuple(aliases)
 
 
+def contactor_name(string_id: str) -> str:
+    """The canonical point that closes (1) and opens (0) a string's contactor."""
+    return f"string.{string_id}.contactor.closed"
+
+
+def contactor(string_id: str, output: Point) -> tuple[tuple[Point, ...], tuple[Alias, ...]]:
+    """The canonical point of a string's contactor, and the digital output that it mirrors."""
+    name = contactor_name(string_id)
+    point = replace(output, name=name, source=output.name, description="Contactor of the string, closed or open")
+    return (point,), (Alias(source=output.name, target=name, factor=1.0),)
+
+
 def _device_point(device: Placed, point: MapPoint) -> Point:
     """The field's definition, with the ages that follow from the device's place."""
     uncertain_s, bad_s = _ages(device, point)
