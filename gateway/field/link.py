@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from gateway.points import Quality
 
 DEFAULT_TIMEOUT_S = 0.5
+LOST_AFTER = 3
+"""Failed requests in a row after which a device is lost: a reading, its repetition, and one more."""
 
 
 @dataclass(slots=True)
@@ -37,6 +39,9 @@ class Reading(Timing):
     nothing: NDArray[np.float64] | None = None
     texts: Sink | None = None
     text_names: tuple[str, ...] = ()
+    failures: int = 0
+    """Failed attempts in a row."""
+    backoff: Backoff = field(default_factory=Backoff)
 
     def publish(self, decoded: Decoded, time_ns: int) -> None:
         """Values as read at `time_ns`."""
@@ -69,8 +74,8 @@ class Link:
         self.retry.start(-math.inf)
         self.backoff = Backoff()
         self.online = False
-        self.suspect = False
-        """One request failed; the next failure loses the device."""
+        self.failures = 0
+        """Failed requests in a row, whatever they asked for."""
         self.error: FieldError | None = None
 
     def attach(self, driver: Driver, claim: Claim, phase: float) -> None:
@@ -104,17 +109,41 @@ class Link:
 
     def connected(self, now: float) -> None:
         """The right device answers: everything is read at once, then in phase."""
-        self.online, self.suspect, self.error = True, False, None
+        self.online, self.failures, self.error = True, 0, None
         self.backoff.reset()
         self.retry.due = math.inf
         for reading in self.readings:
+            reading.failures = 0
+            reading.backoff.reset()
             reading.start(now)
         self.health.online()
+
+    def succeeded(self, reading: Reading) -> None:
+        """One reading came."""
+        if self.failures or reading.failures:
+            self.failures = reading.failures = 0
+            reading.backoff.reset()
+
+    def failed(self, reading: Reading, error: FieldError, now: float, time_ns: int) -> None:
+        """One reading did not come.
+
+        It is repeated once, after whatever else is due; then its points are bad and it is tried again after a growing
+        wait, while the device's other readings go on. When nothing at all comes from the device, it is lost.
+        """
+        self.failures += 1
+        reading.failures += 1
+        if self.failures >= LOST_AFTER:
+            self.lose(error, now, time_ns)
+        elif reading.failures == 1:
+            reading.due = now
+        else:
+            reading.fail(error.quality, time_ns)
+            reading.due = now + reading.backoff.fail()
 
     def lose(self, error: FieldError, now: float, time_ns: int) -> None:
         """Give the device up until its back-off has passed; its points get the error's quality."""
         changed = self.online or self.error is None or self.error.quality is not error.quality
-        self.online, self.suspect, self.error = False, False, error
+        self.online, self.error = False, error
         wait_s = self.backoff.fail()
         self.retry.due = now + wait_s
         for reading in self.readings:

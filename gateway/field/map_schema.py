@@ -37,7 +37,7 @@ def _device() -> dict[str, Any]:
     verified = {"oneOf": [{"const": False}, _TEXT], "description": "false, or where and how it was proven on hardware."}
     properties: dict[str, Any] = {
         **dict.fromkeys(("vendor", "model", "description", "error_query"), _TEXT),
-        **dict.fromkeys(("period_s", "slow_period_s", "timeout_s"), {"type": "number", "exclusiveMinimum": 0}),
+        **{key: {"type": "number", "exclusiveMinimum": 0} for key in ("period_s", "slow_period_s", "timeout_s")},
         "role": {"enum": [str(role) for role in DeviceRole]},
         "language": {"type": "string", "description": "modbus, orion, scpi, or one that an installed package adds."},
         "source": {"type": "string", "description": "Manual, edition, chapter that every address comes from."},
@@ -72,7 +72,7 @@ def _point() -> dict[str, Any]:
         **dict.fromkeys(("description", "source", "query", "command"), _TEXT),
         **dict.fromkeys(("scale", "offset", "deadband", "not_available"), _NUMBER),
         **dict.fromkeys(("symbols", "bits"), _NAMES),
-        **dict.fromkeys(("max", "length", "stride", "per_request"), {"type": "integer", "minimum": 1}),
+        **{key: {"type": "integer", "minimum": 1} for key in ("max", "length", "stride", "per_request")},
         "name": {"type": "string", "description": "The role's canonical name where it has one; <n> with a count."},
         "unit": {"enum": sorted(UNITS)},
         "access": {"enum": [str(access) for access in Access]},

@@ -2,8 +2,8 @@
 
     commands first, between any two requests; then fast readings; then slow ones and attempts to reach lost devices
 
-A device gets one repetition, after its neighbours had their turn; then it is lost and asked again after a growing wait,
-with a single request each time. Whoever waits for a command is told the error at once.
+A failed reading is repeated once, after its neighbours had their turn. A device from which nothing comes is lost and asked
+again after a growing wait, with a single request each time. Whoever waits for a command is told the error at once.
 """
 
 from __future__ import annotations
@@ -160,22 +160,18 @@ class Line:
         else:
             if not link.online:
                 return  # lost while a command went out in between
-            link.suspect = False
+            link.succeeded(reading)
             reading.publish(decoded, self._clock.utc_ns())
             self._on_block(link.id, reading.scan)
         reading.done(self._clock.monotonic())
 
     def _failed(self, link: Link, reading: Reading, error: FieldError) -> None:
-        """First failure: again, after the neighbours; second, or a closed line: lost."""
         if not link.online:
             return  # a command in between has found out already
         if isinstance(error, TransportClosed):
             self._lose_line(error)
-        elif link.suspect:
-            link.lose(error, self._clock.monotonic(), self._clock.utc_ns())
         else:
-            link.suspect = True
-            reading.due = self._clock.monotonic()
+            link.failed(reading, error, self._clock.monotonic(), self._clock.utc_ns())
 
     def _lose_line(self, error: FieldError) -> None:
         for link in self._links:
