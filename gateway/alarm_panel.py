@@ -9,12 +9,13 @@ from gateway.alarms import Alarm, AlarmEvent, Transition
 from gateway.commands import Code, Origin, Role, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from gateway.causes import Cause
     from gateway.clock import Clock
-    from gateway.gate import CommandGate
     from gateway.gate_records import JournalLike
-    from gateway.guard import Guard, TableLike
+    from gateway.guard_parts import TableLike
+    from gateway.interlocks import ScopeState
     from gateway.site import Site
 
 _SEVERITY = {Transition.RAISED: "alarm", Transition.CLEARED: "info", Transition.ACKNOWLEDGED: "info"}
@@ -23,24 +24,23 @@ _SEVERITY = {Transition.RAISED: "alarm", Transition.CLEARED: "info", Transition.
 class AlarmPanel:
     """Keeps the alarm list and publishes its counts (see `alarms.points`)."""
 
-    def __init__(self, site: Site, table: TableLike, guard: Guard, gate: CommandGate, journal: JournalLike, clock: Clock) -> None:
+    def __init__(self, site: Site, causes: Sequence[Cause], table: TableLike, journal: JournalLike, clock: Clock) -> None:
+        self._causes = causes
         self._online = alarms.online_states(site)
         self._view = table.view
-        self._guard = guard
-        self._gate = gate
         self._journal = journal
         self._clock = clock
-        self._definitions = alarms.definitions(site, guard.causes)
+        self._definitions = alarms.definitions(site, causes)
         self._alarms: Mapping[str, Alarm] = {}
         self._sink = table.claim([point.name for point in alarms.points()], "alarms")
         self._publish()
 
-    def update(self) -> None:
-        """Look at every condition; call it once per control cycle."""
+    def update(self, states: Mapping[str, ScopeState], unconfirmed: Iterable[str]) -> None:
+        """Look at every condition; `unconfirmed` are the tripped scopes that were not read back safe."""
         conditions = {
-            **alarms.cause_conditions(self._guard.causes, self._guard.states()),
+            **alarms.cause_conditions(self._causes, states),
             **alarms.device_conditions(self._online, self._view()),
-            **{f"{scope}.unconfirmed": "" for scope in self._guard.scopes if self._unconfirmed(scope)},
+            **{f"{scope}.unconfirmed": "" for scope in unconfirmed},
         }
         if self._clock.time_factor != 1.0:
             conditions[alarms.TIME_FACTOR_ALARM] = f"{self._clock.time_factor:g} times as fast"
@@ -52,12 +52,9 @@ class AlarmPanel:
         if events:
             self._publish()
 
-    def _unconfirmed(self, scope: str) -> bool:
-        return self._guard.latch(scope) is not None and not self._gate.confirmed_safe(scope)
-
-    def listed(self) -> tuple[Mapping[str, object], ...]:
+    def rows(self) -> list[Mapping[str, object]]:
         """The alarms to show, most urgent first, as plain data."""
-        return tuple(_document(alarm) for alarm in alarms.shown(self._alarms))
+        return [_document(alarm) for alarm in alarms.shown(self._alarms)]
 
     def acknowledge(self, alarm_id: str, origin: Origin) -> Verdict:
         """Note that a named user (operator or higher) has seen an alarm. It resets nothing."""

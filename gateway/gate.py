@@ -94,6 +94,8 @@ class CommandGate:
         self._holders: dict[str, Holder] = {}
         self._commanded: dict[str, Mapping[str, float]] = {}
         self._stepped_s: dict[str, float] = {}
+        self._posted: asyncio.Queue[Command] = asyncio.Queue()
+        self._changed = asyncio.Event()
         self._sink: _Put | None = None
 
     def publish_to(self, sink: _Put) -> None:
@@ -139,6 +141,17 @@ class CommandGate:
     def confirmed_safe(self, scope: str) -> bool:
         """True when every target of the scope was read back safe, and nothing has been commanded since."""
         return all(self._drives[target.name].confirmed for target in targets_of(self._targets, scope))
+
+    async def wait_safe(self, scope: str, timeout_s: float) -> bool:
+        """Wait until the scope is confirmed safe, or `timeout_s` real seconds have passed; whether it is."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not self.confirmed_safe(scope):
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
 
     # Requests
 
@@ -224,6 +237,16 @@ class CommandGate:
     def _note_safe(self, target: Target) -> None:
         self._note(target, {**self.commanded(target.name), **target.safe_values})
 
+    def post(self, command: Command) -> None:
+        """Carry out a command of a moment in the gate's own task, then let go of its target; the verdict is recorded."""
+        self._posted.put_nowait(command)
+
+    async def _serve_posted(self) -> None:
+        while True:
+            command = await self._posted.get()
+            await self.submit(command)
+            self.release(command.target, command.owner)
+
     # Owners and leases
 
     def _hold(self, command: Command, target: Target, held: Holder | None) -> None:
@@ -306,11 +329,13 @@ class CommandGate:
         async with asyncio.TaskGroup() as group:
             for drive in self._drives.values():
                 group.create_task(drive.serve())
+            group.create_task(self._serve_posted())
             while True:
                 self.tick()
                 await asyncio.sleep(TICK_S)
 
     def _publish(self, target: Target) -> None:
+        self._changed.set()
         if self._sink is None:
             return
         drive = self._drives.get(target.name)

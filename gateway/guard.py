@@ -8,12 +8,14 @@ survives a restart; `reset` unlatches it and starts nothing.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from gateway import interlocks
+from gateway import alarms, interlocks
+from gateway.alarm_panel import AlarmPanel
 from gateway.causes import SITE, Cause, Inputs
 from gateway.commands import Code, Command, Origin, Rank, Role, Verdict
+from gateway.guard_parts import Arming, Scope
 from gateway.interlocks import Latch, ScopeState
 from gateway.trip_store import TRIPS, from_document, to_document
 
@@ -22,8 +24,9 @@ if TYPE_CHECKING:
 
     from gateway.clock import Clock
     from gateway.gate import CommandGate
-    from gateway.points import Point, Quality, Snapshot
-    from gateway.site import Site, StringSpec
+    from gateway.guard_parts import TableLike
+    from gateway.points import Point, Snapshot
+    from gateway.site import Site
     from gateway.trip_store import GuardJournal
 
 STEP_SCANS = 2
@@ -32,53 +35,15 @@ STEP_SCANS = 2
 FAULT_CLEAR_S = 3.0
 """Real seconds that a converter has to clear its latched faults after a reset and to say so, before they trip again."""
 
+STOP_CONFIRM_S = 3.0
+"""Real seconds for which the answer to STOP waits for the devices: a few writes with their read-back on a slow line."""
+
 CONVERTER_FAULT = "converter_fault"
 
 
-@dataclass(slots=True)
-class Arming:
-    """What the site's sequence has made ready to be watched; all off at every start.
-
-    `telemetry`: every device has had its time to answer, so one that never did is lost. `converter_faults`: the
-    converters' latched faults have been reset, new ones trip. `bus`: the bus has been settled for 1 s; only while the
-    grid converter is commanded on does it count.
-    """
-
-    telemetry: bool = False
-    converter_faults: bool = False
-    bus: bool = False
-
-
-class _Sink(Protocol):
-    def put(self, name: str, value: float | str | None, quality: Quality = ..., time_ns: int | None = None) -> None: ...
-
-
-class TableLike(Protocol):
-    """What the guard needs of the table."""
-
-    def view(self) -> Snapshot:
-        """The present samples."""
-        ...
-
-    def claim(self, names: Sequence[str], writer: str) -> _Sink:
-        """The right to publish."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Scope:
-    """What is fixed about a scope."""
-
-    name: str
-    causes: tuple[Cause, ...]
-    string: StringSpec | None
-    settle_s: float
-    """Real seconds for which a commanded step excuses a disagreement about the current."""
-
-
 def points(site: Site) -> tuple[Point, ...]:
-    """The points that the guard publishes."""
-    return interlocks.points(interlocks.causes(site), site)
+    """The points that the guard publishes: trips, causes, and the counts of alarms."""
+    return (*interlocks.points(interlocks.causes(site), site), *alarms.points())
 
 
 class Guard:
@@ -92,7 +57,8 @@ class Guard:
         self._journal = journal
         self._clock = clock
         self._view = table.view
-        self._sink = table.claim([point.name for point in points(site)], "guard")
+        self._sink = table.claim([point.name for point in interlocks.points(self.causes, site)], "guard")
+        self._panel = AlarmPanel(site, self.causes, table, journal, clock)
         names = (*(string.prefix for string in site.strings), SITE)
         self._scopes = {name: self._scope(name) for name in names}
         self._states = {name: ScopeState.initial(scope.causes) for name, scope in self._scopes.items()}
@@ -103,12 +69,12 @@ class Guard:
             for cause, memory in zip(scope.causes, self._states[name].memories, strict=True):
                 self._sink.put(cause.point, float(memory.state))
 
-    def _scope(self, name: str) -> _Scope:
+    def _scope(self, name: str) -> Scope:
         string = next((string for string in self._site.strings if string.prefix == name), None)
         devices = (string.battery, string.converter or "") if string is not None else ()
         periods = [spec.period_s for device in devices if (spec := self._site.device(device)) is not None]
         own = tuple(cause for cause in self.causes if cause.scope == name)
-        return _Scope(name, own, string, STEP_SCANS * max((self._site.scan_s, *periods)))
+        return Scope(name, own, string, STEP_SCANS * max((self._site.scan_s, *periods)))
 
     def scopes_of(self, device_id: str) -> tuple[str, ...]:
         """The scopes to check after a block of that device."""
@@ -138,7 +104,13 @@ class Guard:
         for name in scopes:
             self._check(self._scopes[name], snapshot, stop=False)
 
-    def _check(self, scope: _Scope, snapshot: Snapshot, *, stop: bool) -> None:
+    def cycle(self) -> None:
+        """Once per control cycle: every scope, then the alarms."""
+        self.check(self._scopes)
+        latched = [name for name, state in self._states.items() if state.latch is not None]
+        self._panel.update(self._states, [name for name in latched if not self._gate.confirmed_safe(name)])
+
+    def _check(self, scope: Scope, snapshot: Snapshot, *, stop: bool) -> None:
         before = self._states[scope.name]
         evaluation = interlocks.evaluate(
             scope.causes, before, snapshot, self._clock.monotonic(), self._clock.site(), self._inputs(scope, stop=stop)
@@ -153,7 +125,7 @@ class Guard:
             self._forbid_charge(scope, before, after)
         self._publish_states(scope, before, after)
 
-    def _inputs(self, scope: _Scope, *, stop: bool) -> Inputs:
+    def _inputs(self, scope: Scope, *, stop: bool) -> Inputs:
         # After a trip of the site the bus is switched off on purpose; converters that note its loss are not at fault.
         live = not self._gate.tripped(SITE)
         bus_armed = live and self.arming.bus and self._gate.energised("grid")
@@ -167,7 +139,7 @@ class Guard:
             stepping=now_s - self._gate.stepped_s(converter) <= scope.settle_s,
         )
 
-    def _act(self, scope: _Scope, before: Latch | None, latch: Latch, new: Sequence[Cause]) -> None:
+    def _act(self, scope: Scope, before: Latch | None, latch: Latch, new: Sequence[Cause]) -> None:
         if before is None:
             self._gate.trip(scope.name, latch.reason)
         if latch.escalated and scope.string is not None and scope.string.id not in self._demands:
@@ -186,7 +158,7 @@ class Guard:
             )
         self._journal.save(TRIPS, scope.name, to_document(latch))
 
-    def _forbid_charge(self, scope: _Scope, before: ScopeState, after: ScopeState) -> None:
+    def _forbid_charge(self, scope: Scope, before: ScopeState, after: ScopeState) -> None:
         reason = interlocks.forbids_charge(scope.causes, after)
         was = interlocks.forbids_charge(scope.causes, before)
         if reason == was:
@@ -194,6 +166,29 @@ class Guard:
         self._gate.forbid_charge(scope.name, reason)
         text = f"{scope.name} must not charge: {reason}" if reason else f"{scope.name} may charge again"
         self._journal.record("interlock", text, severity="warning" if reason else "info", source=scope.name)
+
+    # Alarms and trips, for people
+
+    def alarm_rows(self) -> list[Mapping[str, object]]:
+        """The alarms that are active or not acknowledged, most urgent first, as plain data."""
+        return self._panel.rows()
+
+    def acknowledge(self, alarm_id: str, origin: Origin) -> Verdict:
+        """Note that a named user (operator or higher) has seen an alarm. It resets nothing."""
+        return self._panel.acknowledge(alarm_id, origin)
+
+    def trip_rows(self) -> list[Mapping[str, object]]:
+        """The latched trips as plain data, with what still stands against their reset."""
+        return [
+            {
+                "scope": name,
+                **to_document(state.latch),
+                "confirmed_safe": self._gate.confirmed_safe(name),
+                "obstacles": list(self._obstacles(self._scopes[name])),
+            }
+            for name, state in self._states.items()
+            if state.latch is not None
+        ]
 
     # Requests
 
@@ -206,7 +201,16 @@ class Guard:
         record = self._journal.record("stop", f"STOP by {origin}", severity="alarm", source=SITE, origin=origin)
         return Verdict(Code.ACCEPTED, "everything is being switched off", record)
 
-    async def reset(self, scope: str, origin: Origin) -> Verdict:
+    async def stop_and_confirm(self, origin: Origin) -> Verdict:
+        """STOP, and wait for the devices to confirm; NOT_CONFIRMED after STOP_CONFIRM_S, when they go on being told."""
+        verdict = self.stop(origin)
+        if await self._gate.wait_safe(SITE, STOP_CONFIRM_S):
+            return replace(verdict, reason="everything is off, and was read back")
+        return Verdict(
+            Code.NOT_CONFIRMED, "not every device has confirmed to be off; they are told again and again", verdict.record
+        )
+
+    def reset(self, scope: str, origin: Origin) -> Verdict:
         """Unlatch the trip of a scope for a named user (operator or higher); refused while a cause is not healthy.
 
         Latched faults of a converter, whose cause is gone, are cleared with it. Nothing is started.
@@ -219,8 +223,9 @@ class Guard:
             return replace(verdict, record=record)
         self._unlatch(scope)
         record = self._journal.record("reset", f"trip of {scope} reset by {origin.user}", source=scope, origin=origin)
-        problem = await self._clear_faults(self._scopes[scope], origin)
-        return Verdict(Code.ACCEPTED, problem or f"the trip of {scope} is reset; nothing has been started", record)
+        clearing = self._clear_faults(self._scopes[scope], origin)
+        also = "; the converter's latched faults are being cleared" if clearing else ""
+        return Verdict(Code.ACCEPTED, f"the trip of {scope} is reset{also}; nothing has been started", record)
 
     def _refusal_of_reset(self, name: str, origin: Origin) -> Verdict | None:
         scope = self._scopes.get(name)
@@ -231,21 +236,25 @@ class Guard:
         self._check(scope, self._view(), stop=False)
         if self.latch(name) is None:
             return Verdict(Code.WRONG_STATE, f"{name} is not tripped")
-        cleared = {CONVERTER_FAULT} if self._faults_are_past(scope) else set[str]()
-        pairs = zip(scope.causes, self._states[name].memories, strict=True)
-        kept = [(cause, memory) for cause, memory in pairs if cause.id not in cleared]
-        state = ScopeState(tuple(memory for _, memory in kept))
-        found = interlocks.obstacles([cause for cause, _ in kept], state, self._clock.monotonic())
+        found = self._obstacles(scope)
         return Verdict(Code.NOT_PERMITTED, "; ".join(found)) if found else None
 
-    def _faults_are_past(self, scope: _Scope) -> bool:
+    def _obstacles(self, scope: Scope) -> tuple[str, ...]:
+        """What stands against a reset now."""
+        cleared = {CONVERTER_FAULT} if self._faults_are_past(scope) else set[str]()
+        pairs = zip(scope.causes, self._states[scope.name].memories, strict=True)
+        kept = [(cause, memory) for cause, memory in pairs if cause.id not in cleared]
+        state = ScopeState(tuple(memory for _, memory in kept))
+        return interlocks.obstacles([cause for cause, _ in kept], state, self._clock.monotonic())
+
+    def _faults_are_past(self, scope: Scope) -> bool:
         """True when the converter says that nothing is wrong now, so that only its latch is left to be cleared."""
         if scope.string is None:
             return False
         live = self._view().number(f"{scope.name}.converter.faults_live")
         return live == 0.0 and self._can_clear(scope)
 
-    def _can_clear(self, scope: _Scope) -> bool:
+    def _can_clear(self, scope: Scope) -> bool:
         converter = self._site.device_at(f"{scope.name}.converter")
         return converter is not None and "reset" in converter.writable
 
@@ -259,26 +268,25 @@ class Guard:
         self._journal.delete(TRIPS, name)
         self._publish_latch(name, None)
 
-    async def _clear_faults(self, scope: _Scope, origin: Origin) -> str:
-        """Clear the converter's latched faults, which never energises it; why that failed, or nothing."""
-        target = f"{scope.name}.converter"
+    def _clear_faults(self, scope: Scope, origin: Origin) -> bool:
+        """Have the converter's latched faults cleared, which never energises it; False when there is nothing to clear."""
         live = self.arming.converter_faults and not self._gate.tripped(SITE)
         if not (live and self._can_clear(scope) and self._latched_faults(scope)):
-            return ""
+            return False
         self._faults_excused_s[scope.name] = self._clock.monotonic() + FAULT_CLEAR_S
-        command = Command(
-            target=target,
-            values={"reset": 1.0},
-            owner=f"reset:{origin.user}",
-            rank=Rank.SEQUENCE,
-            reason="clear latched faults after a reset",
-            origin=origin,
+        self._gate.post(
+            Command(
+                target=f"{scope.name}.converter",
+                values={"reset": 1.0},
+                owner=f"reset:{origin.user}",
+                rank=Rank.SEQUENCE,
+                reason="clear latched faults after a reset",
+                origin=origin,
+            )
         )
-        verdict = await self._gate.submit(command)
-        self._gate.release(target, command.owner)
-        return "" if verdict.accepted else f"the trip is reset, but the converter keeps its faults: {verdict.reason}"
+        return True
 
-    def _latched_faults(self, scope: _Scope) -> bool:
+    def _latched_faults(self, scope: Scope) -> bool:
         return any(
             cause.id == CONVERTER_FAULT and memory.state is not interlocks.CauseState.HEALTHY
             for cause, memory in zip(scope.causes, self._states[scope.name].memories, strict=True)
@@ -309,7 +317,7 @@ class Guard:
         self._sink.put(f"{name}.trip.reason", latch.reason if latch is not None else "")
         self._sink.put(f"{name}.trip.causes", float(len(latch.causes)) if latch is not None else 0.0)
 
-    def _publish_states(self, scope: _Scope, before: ScopeState, after: ScopeState) -> None:
+    def _publish_states(self, scope: Scope, before: ScopeState, after: ScopeState) -> None:
         for cause, old, new in zip(scope.causes, before.memories, after.memories, strict=True):
             if new.state is not old.state:
                 self._sink.put(cause.point, float(new.state))
