@@ -42,6 +42,7 @@ _DEFINITIONS = (
     "ohm = volt / ampere",
     "@alias ohm = Ohm",
     "farad = ampere * second / volt = F",
+    "pascal = [pressure] = Pa",
     "henry = volt * second / ampere = H",
 )
 """Unit definitions in pint's own language (SI Brochure, 9th edition, tables 2, 4, 7 and 8)."""
@@ -72,10 +73,11 @@ UNITS: Mapping[str, tuple[str, str]] = {
     "W/s": ("a rate of change of power", "10 W/s"),
     "degC/s": ("a rate of change of temperature", "1 degC/min"),
     "V/K/cell": ("a temperature coefficient per cell", "-4 mV/K/cell"),
-    "Ohm": ("a resistance", "0.1 Ohm"),
-    "mOhm": ("a resistance", "3.5 mOhm"),
+    "ohm": ("a resistance", "0.1 ohm"),
+    "mohm": ("a resistance", "3.5 mohm"),
     "F": ("a capacitance", "2 mF"),
     "H": ("an inductance", "1.33 uH"),
+    "Pa": ("a pressure", "100 kPa"),
     "rad": ("an angle", "0.5 rad"),
 }
 """The spellings that points and maps may use: what such a quantity is called, and an example."""

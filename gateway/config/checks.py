@@ -27,11 +27,17 @@ SPOKEN_OVER: Mapping[str, frozenset[str]] = {
 }
 """Transport kinds that carry each built-in wire language; a language of another package may use any."""
 
-_ROLE_NAMES = {
+ROLE_NAMES: Mapping[DeviceRole, str] = {
     DeviceRole.BATTERY: "battery management system",
     DeviceRole.DCDC: "DC-DC converter",
     DeviceRole.DCAC: "DC-AC converter",
+    DeviceRole.METER: "meter",
+    DeviceRole.GENERATION: "generator",
+    DeviceRole.LOAD: "load",
+    DeviceRole.DIGITAL_IO: "digital I/O unit",
 }
+_BOUND = (DeviceRole.BATTERY, DeviceRole.DCDC, DeviceRole.DCAC)
+"""Roles of devices that are of no use, and may do harm, outside a string or the grid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,18 +140,19 @@ def _bindings(draft: Draft, maps: Mapping[str, DeviceMap]) -> None:
         first.setdefault(binding.device, binding)
         device_map = map_of[binding.device]
         if device_map is not None and device_map.role is not binding.role:
-            text = (
-                f"'{binding.device}' is no {_ROLE_NAMES[binding.role]}: its map '{device_map.id}' has the role {device_map.role}"
-            )
-            draft.note(binding.path, binding.key, text)
+            text = f"'{binding.device}' is no {ROLE_NAMES[binding.role]}"
+            draft.note(binding.path, binding.key, f"{text}: its map '{device_map.id}' is for a {ROLE_NAMES[device_map.role]}")
     _unbound(draft, map_of, {binding.device for binding in found})
 
 
 def _unbound(draft: Draft, map_of: Mapping[str, DeviceMap | None], bound: Collection[str]) -> None:
+    owners = (*draft.strings, *([draft.grid] if draft.grid is not None else []))
+    if any(owner.table is None for owner in owners) or not set(bound) <= map_of.keys():
+        return  # what is wrong there may be the very binding that is missed here
     for entry in draft.devices:
         device_map = map_of.get(entry.id)
-        if entry.id and entry.id not in bound and device_map is not None and device_map.role in _ROLE_NAMES:
-            text = f"no string and no grid uses '{entry.id}', a {_ROLE_NAMES[device_map.role]}; bind it or remove it"
+        if entry.id and entry.id not in bound and device_map is not None and device_map.role in _BOUND:
+            text = f"no string and no grid uses '{entry.id}', a {ROLE_NAMES[device_map.role]}; bind it or remove it"
             draft.note(entry.path, "", text)
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 WATCHDOG_FACTOR = 2.0
 """The grid converter holds the bus at least this many times as long as a DC-DC converter needs to stop by itself."""
 
+_TIMEOUT = "communication_timeout"
 _WRITTEN = {
     "bus_voltage": "voltage_setpoint",
     "overvoltage_protection": "overvoltage_protection",
@@ -41,12 +42,14 @@ def settings_of(device: model.DeviceTable, device_map: DeviceMap) -> tuple[dict[
             wrong.append((name, f"map '{device_map.id}' cannot write this: {unknown_key(name, writable)}"))
             continue
         try:
-            values[name] = quantity(text, point.unit)
+            value = quantity(text, point.unit)
         except ValueError as error:
             wrong.append((name, str(error)))
             continue
-        if fault := _outside(values[name], point, device_map):
+        if fault := _outside(value, point, device_map):
             wrong.append((name, fault))
+        else:
+            values[name] = value
     return values, wrong
 
 
@@ -64,21 +67,28 @@ def check_settings(draft: Draft, found: Sequence[Reading]) -> None:
         values, wrong = settings_of(reading.device, reading.map)
         for name, text in wrong:
             draft.note(reading.path, f"settings.{name}", text)
-        names = {point.name for point in reading.map.points(0) if point.writable}
-        needs_timeout = reading.map.role is DeviceRole.DCDC and not reading.map.read_only and not reading.device.read_only
-        if needs_timeout and "communication_timeout" in names and "communication_timeout" not in reading.device.settings:
-            text = "communication_timeout is missing: the converter must stop by itself when commands cease"
+        if not wrong and _TIMEOUT not in values and _can_time_out(reading):
+            text = f"{_TIMEOUT} is missing: the converter must stop by itself when commands cease, such as '1 s'"
             draft.note(reading.path, "settings", text)
-        low, high = values.get("bus_undervoltage_trip"), values.get("bus_overvoltage_trip")
-        grid = draft.grid.table if draft.grid is not None else None
-        if grid is None:
-            continue
-        if high is not None and high <= grid.bus_voltage:
-            text = f"{shown(high, 'V')} is not above grid.bus_voltage, {shown(grid.bus_voltage, 'V')}"
-            draft.note(reading.path, "settings.bus_overvoltage_trip", text)
-        if low is not None and low >= grid.bus_voltage:
-            text = f"{shown(low, 'V')} is not below grid.bus_voltage, {shown(grid.bus_voltage, 'V')}"
-            draft.note(reading.path, "settings.bus_undervoltage_trip", text)
+        if draft.grid is not None and draft.grid.table is not None:
+            _check_trips(draft, reading.path, values, draft.grid.table.bus_voltage)
+
+
+def _can_time_out(reading: Reading) -> bool:
+    """True for a converter that may be written and has a command time-out of its own."""
+    if reading.map.role is not DeviceRole.DCDC or reading.map.read_only or reading.device.read_only:
+        return False
+    return any(point.name == _TIMEOUT and point.writable for point in reading.map.points(0))
+
+
+def _check_trips(draft: Draft, path: str, values: Mapping[str, float], bus_V: float) -> None:
+    low, high = values.get("bus_undervoltage_trip"), values.get("bus_overvoltage_trip")
+    if high is not None and high <= bus_V:
+        text = f"{shown(high, 'V')} is not above grid.bus_voltage, {shown(bus_V, 'V')}"
+        draft.note(path, "settings.bus_overvoltage_trip", text)
+    if low is not None and low >= bus_V:
+        text = f"{shown(low, 'V')} is not below grid.bus_voltage, {shown(bus_V, 'V')}"
+        draft.note(path, "settings.bus_undervoltage_trip", text)
 
 
 def check(draft: Draft, found: Sequence[Reading]) -> None:
@@ -115,7 +125,7 @@ def _written(draft: Draft, grid: model.GridTable, device_map: DeviceMap) -> None
 def _watchdog(draft: Draft, grid: model.GridTable, found: Sequence[Reading]) -> None:
     for reading in found:
         values, _ = settings_of(reading.device, reading.map)
-        timeout_s = values.get("communication_timeout") if reading.map.role is DeviceRole.DCDC else None
+        timeout_s = values.get(_TIMEOUT) if reading.map.role is DeviceRole.DCDC else None
         if timeout_s is None:
             continue
         stop_s = timeout_s + values.get("ramp_down_time", 0.0)

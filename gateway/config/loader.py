@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gateway import data
 from gateway.config import checks, grid, limits, model, periods, services, transports
 from gateway.config.build import build
+from gateway.config.quantities import duration
 from gateway.config.reader import read
 from gateway.errors import ConfigError, Problem
 from gateway.field.device_map import load_map
@@ -67,7 +68,7 @@ def _check(draft: Draft, maps: Mapping[str, DeviceMap], cells: Mapping[str, int]
     """Every check of the whole; gives what the devices' readings take."""
     scan_s = draft.site.table.scan if draft.site.table is not None else 0.1
     if not SCAN_RANGE_S[0] <= scan_s <= SCAN_RANGE_S[1]:
-        draft.note("site", "scan", f"{scan_s * 1000:.0f} ms is outside 20 ms to 10 s")
+        draft.note("site", "scan", f"{duration(scan_s)} is outside 20 ms to 10 s")
     transports.check(draft, maps, transport_kinds())
     checks.check(draft, maps, languages())
     found = periods.readings(draft, maps, cells, scan_s)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING, cast
 
+from gateway.config.quantities import duration
 from gateway.config.wire import LINE_SHARE, SERIAL_KINDS, Line, load_of, shortest_period_s, slow_every_s, step_up_s
 
 if TYPE_CHECKING:
@@ -96,9 +97,9 @@ def check(draft: Draft, found: Sequence[Reading]) -> None:
         for item in group:
             if item.period_s < least:
                 text = (
-                    f"line '{name}' cannot meet {item.period_s * 1000:.0f} ms: at {line.baud} baud the fast values of its "
-                    f"devices take {busy * 1000:.0f} ms per period, and the slow ones come on top; "
-                    f"at least {ceil(least * 100) * 10} ms"
+                    f"line '{name}' cannot meet {duration(item.period_s)}: at {line.baud} baud the fast values of its "
+                    f"devices take {duration(busy)} per period, and the slow ones come on top; "
+                    f"at least {duration(ceil(least * 100) / 100)}"
                 )
                 draft.note(item.path, "period" if item.device.period else "transport", text)
 
@@ -107,5 +108,5 @@ def check_age(draft: Draft, path: str, key: str, age_s: float, reading: Reading)
     """Note an age limit that one lost answer could exceed."""
     least_s = AGE_PERIODS * reading.period_s
     if age_s < least_s - 1e-9:
-        text = f"{age_s * 1000:.0f} ms is less than {AGE_PERIODS} periods of '{reading.device.id}' ({least_s * 1000:.0f} ms)"
+        text = f"{duration(age_s)} is less than {AGE_PERIODS} periods of '{reading.device.id}' ({duration(least_s)})"
         draft.note(path, key, f"{text}: a single lost answer would trip")

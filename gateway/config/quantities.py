@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic_core import PydanticCustomError, core_schema
 
-from gateway.units import c_rate, expected, quantity
+from gateway.units import c_rate, expected, quantity, shown
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -23,8 +23,15 @@ def as_text(value: object, unit: str) -> str:
 
 def toml(value: object) -> str:
     """A value as it reads in a TOML file, shortened."""
+    if isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "a table"
     text = f"'{value}'" if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: "130 ms", "1.5 s"."""
+    return f"{seconds * 1000:.0f} ms" if seconds < 1.0 else shown(seconds, "s")
 
 
 @dataclass(frozen=True, slots=True)
