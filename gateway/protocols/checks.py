@@ -86,6 +86,9 @@ def check_against(
     """
     if not strings and not protocol.document.track:
         strings = [string.id for string in site.strings if string.chemistry in protocol.chemistry and string.converter]
+        if not strings:
+            text = f"the site has no string with a converter whose cells are {' or '.join(protocol.chemistry)}"
+            return [protocol.index.problem("chemistry", text)]
     try:
         bound = bind(protocol, site, strings)
     except BindingError as error:

@@ -45,7 +45,7 @@ STEP_SIGNALS = frozenset({"step_time", "step_charge", "step_energy"})
 """Signals that the engine counts itself, in site time."""
 
 OPERATORS = (">=", "<=", ">", "<")
-_ITEM = re.compile(r"\s*(?P<signal>\w+)\s*(?P<op>>=|<=|==|!=|>|<|=)\s*(?P<quantity>\S.*?)\s*")
+_ITEM = re.compile(r"\s*(?P<signal>\w+)\s*(?P<op>>=|<=|==|!=|>|<|=)\s*(?P<quantity>[^\s=].*?)\s*")
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,9 +109,7 @@ def lfp(soc: float = 0.9) -> PackModel:
 
 
 def lead_acid(soc: float = 0.8) -> PackModel:
-    return PackModel(
-        cells=6, capacity_Ah=25.0, rest_V=2.07, slope_V=0.19, steep_V=0.5, soc=soc, high_cell=0.03, lag_s=300.0
-    )
+    return PackModel(cells=6, capacity_Ah=25.0, rest_V=2.07, slope_V=0.19, steep_V=0.5, soc=soc, high_cell=0.03, lag_s=300.0)
 
 
 def zinc(soc: float = 0.8) -> PackModel:
