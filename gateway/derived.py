@@ -21,8 +21,6 @@ from gateway.points import Kind, Point, Quality
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from numpy.typing import NDArray
-
     from gateway.clock import Clock
     from gateway.site import Site, StringSpec
     from gateway.table import Table
@@ -176,21 +174,18 @@ class Derived:
     """Keeps the derived points of all strings up to date. `counters`: string id -> counts, as `counters()` gave them."""
 
     def __init__(self, site: Site, table: Table, clock: Clock, counters: Mapping[str, Mapping[str, object]]) -> None:
-        self._table = table
         self._strings = {
             string.id: _String(string, table, clock, _gap_s(site, string), restored(counters.get(string.id, {})))
             for string in site.strings
         }
         self._power = table.claim([SITE_POWER], "derived")
-        self._powers = np.array([table.index[f"{string.prefix}.battery.power"] for string in site.strings], dtype=np.intp)
-        self._site_power = np.zeros(1)
+        self._powers = _Inputs(table, [f"{string.prefix}.battery.power" for string in site.strings])
 
     def update(self, string_id: str) -> None:
         """Follow the inputs of one string; to be called after each block of its devices. KeyError for an unknown string."""
         if self._strings[string_id].update():
-            quality, time_ns = _worst(self._table, self._powers)
-            self._site_power[0] = self._table.values[self._powers].sum()
-            self._power.publish(self._site_power, quality, time_ns)
+            values, qualities, times_ns = self._powers.read()
+            self._power.put(SITE_POWER, *_outcome(sum(values), qualities, times_ns))
 
     def counters(self) -> dict[str, dict[str, float]]:
         """What to save, and to give back at the next start: string id -> point name -> count (Ah, Wh, s)."""
@@ -202,9 +197,30 @@ def _gap_s(site: Site, string: StringSpec) -> float:
     return GAP_PERIODS * (site.scan_s if battery is None else battery.period_s)
 
 
-def _worst(table: Table, places: NDArray[np.intp]) -> tuple[Quality, int]:
-    """The worst quality and the oldest source time (ns) of some points."""
-    return Quality(int(table.qualities[places].max())), int(table.times_ns[places].min())
+def _outcome(value: float, qualities: Sequence[int], times_ns: Sequence[int]) -> tuple[float | None, Quality, int]:
+    """A derived sample: the worst of the inputs' qualities, the oldest of their times."""
+    quality = Quality(max(qualities))
+    return (None if quality.is_bad else value), quality, min(times_ns)
+
+
+class _Inputs:
+    """Some points of the table, read together. Lists, because arithmetic on a handful of numbers is faster in them."""
+
+    def __init__(self, table: Table, names: Sequence[str]) -> None:
+        self._table = table
+        self._places = np.array([table.index[name] for name in names], dtype=np.intp)
+
+    def state(self) -> tuple[list[int], list[int]]:
+        """Qualities and source times (ns)."""
+        return self._table.qualities[self._places].tolist(), self._table.times_ns[self._places].tolist()
+
+    def values(self) -> list[float]:
+        """The values, NaN where bad."""
+        return self._table.values[self._places].tolist()
+
+    def read(self) -> tuple[list[float], list[int], list[int]]:
+        """Values, qualities and source times."""
+        return self.values(), *self.state()
 
 
 class _String:
@@ -213,17 +229,14 @@ class _String:
     def __init__(self, string: StringSpec, table: Table, clock: Clock, gap_s: float, counts: Counts) -> None:
         prefix = f"{string.prefix}.battery"
         self._table, self._clock, self._gap_s = table, clock, gap_s
-        self._cells = np.array([table.index[name] for name in cell_names(string)], dtype=np.intp)
         self._current = table.index[f"{prefix}.current"]
-        self._pack = table.index[f"{prefix}.pack_voltage"]
+        self._inputs = _Inputs(table, [f"{prefix}.current", f"{prefix}.pack_voltage", *cell_names(string)])
         self._cell_block = table.claim([f"{prefix}.{name}" for name in CELL_POINTS], "derived")
-        self._mismatch_block = table.claim([f"{prefix}.pack_mismatch"], "derived")
-        self._power_block = table.claim([f"{prefix}.power"], "derived")
+        self._mismatch, self._power = f"{prefix}.pack_mismatch", f"{prefix}.power"
+        self._block = table.claim([self._mismatch, self._power], "derived")
         self._count_block = table.claim([f"{prefix}.{name}" for name in COUNTERS], "derived")
-        self._mismatch_inputs = np.append(self._cells, self._pack)
-        self._power_inputs = np.array([self._current, self._pack], dtype=np.intp)
-        self._inputs = np.append(self._mismatch_inputs, self._current)
-        self._seen: tuple[bytes, bytes] = (b"", b"")
+        self._qualities: list[int] = []
+        self._times_ns: list[int] = []
         self.counts = counts
         self._last: Reading | None = None
         self._accounted_s: float | None = None
@@ -231,57 +244,49 @@ class _String:
         self._counted_ns = 0
 
     def update(self) -> bool:
-        """True when there was something new."""
-        table = self._table
-        seen = (table.times_ns[self._inputs].tobytes(), table.qualities[self._inputs].tobytes())
-        if seen == self._seen:
+        """True when there may be a new power."""
+        qualities, times_ns = self._inputs.state()
+        if qualities == self._qualities and times_ns == self._times_ns:
             return False
-        self._seen = seen
-        self._publish_cells()
-        self._publish_power()
-        self._count()
-        return True
+        cells = qualities[2:] != self._qualities[2:] or times_ns[2:] != self._times_ns[2:]
+        flow = qualities[:2] != self._qualities[:2] or times_ns[:2] != self._times_ns[:2]
+        self._qualities, self._times_ns = qualities, times_ns
+        current_A, pack_V, *volts = self._inputs.values()
+        if cells:
+            self._publish_cells(volts)
+        self._block.put(self._mismatch, *_outcome(sum(volts) - pack_V, qualities[1:], times_ns[1:]))
+        if flow:
+            self._block.put(self._power, *_outcome(current_A * pack_V, qualities[:2], times_ns[:2]))
+            self._count(current_A, pack_V)
+        return flow
 
-    def _publish_cells(self) -> None:
-        volts = self._table.values[self._cells]
-        quality, time_ns = _worst(self._table, self._cells)
-        high, low, total = int(volts.argmax()), int(volts.argmin()), float(volts.sum())
-        high_V, low_V = volts.item(high), volts.item(low)
-        extremes = np.array([high_V, high + 1.0, low_V, low + 1.0, total / len(volts), high_V - low_V])
+    def _publish_cells(self, volts: list[float]) -> None:
+        high_V, low_V = max(volts), min(volts)
+        which = volts.index(high_V) + 1.0, volts.index(low_V) + 1.0
+        quality, time_ns = Quality(max(self._qualities[2:])), min(self._times_ns[2:])
+        extremes = np.array([high_V, which[0], low_V, which[1], sum(volts) / len(volts), high_V - low_V])
         self._cell_block.publish(extremes, quality, time_ns)
-        quality, time_ns = _worst(self._table, self._mismatch_inputs)
-        mismatch_V = total - self._table.values.item(self._pack)
-        self._mismatch_block.publish(np.array([mismatch_V]), quality, time_ns)
 
-    def _publish_power(self) -> None:
-        quality, time_ns = _worst(self._table, self._power_inputs)
-        power_W = self._table.values.item(self._current) * self._table.values.item(self._pack)
-        self._power_block.publish(np.array([power_W]), quality, time_ns)
-
-    def _count(self) -> None:
-        reading = self._reading()
-        if reading is None:
+    def _count(self, current_A: float, pack_V: float) -> None:
+        if not Quality(max(self._qualities[:2])).is_good:
             self._stand_still()
-        elif self._last is None or reading.read_at - self._last.read_at > self._gap_s:
+            return
+        reading = self._reading(current_A, current_A * pack_V)
+        if self._last is None or reading.read_at - self._last.read_at > self._gap_s:
             self._miss_until(reading.site_s)
             self._keep(reading)
         elif reading.read_at > self._last.read_at:
             self.counts = self.counts.flowed(self._last, reading)
             self._keep(reading)
 
-    def _reading(self) -> Reading | None:
-        """The current and power of the latest reading of the current; None unless both inputs are good."""
-        quality, _ = _worst(self._table, self._power_inputs)
-        if not quality.is_good:
-            return None
-        current_A = self._table.values.item(self._current)
+    def _reading(self, current_A: float, power_W: float) -> Reading:
         read_at = self._table.read_at.item(self._current)
         site_s = self._clock.site() - (self._clock.monotonic() - read_at) * self._clock.time_factor
-        return Reading(site_s, read_at, current_A, current_A * self._table.values.item(self._pack))
+        return Reading(site_s, read_at, current_A, power_W)
 
     def _keep(self, reading: Reading) -> None:
         self._last, self._accounted_s = reading, reading.site_s
-        self._counted_ns = self._table.times_ns.item(self._current)
+        self._counted_ns = self._times_ns[0]
         self._publish_counts(Quality.GOOD)
 
     def _stand_still(self) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from gateway.points import Kind, Point, Quality
 from gateway.shared import ImageReader, ImageUnavailable, ImageWriter, LayoutChanged, layout_hash
+from gateway.shared.layout import Words
 from gateway.table import Table
 
 if TYPE_CHECKING:
@@ -158,6 +159,7 @@ def test_heartbeat(path: Path, clock: ManualClock) -> None:
     assert reader.heartbeat_age_s() == pytest.approx(3.0)
     assert reader.heartbeat_age_s(clock.monotonic() + 1.0) == pytest.approx(4.0)
     control.cycle()
+    assert reader.heartbeat_ns == clock.utc_ns()
     clock.step_wall(3600.0)
     assert reader.heartbeat_age_s() == 0.0
 
@@ -240,6 +242,24 @@ def test_files_that_are_no_image(path: Path, clock: ManualClock) -> None:
         with pytest.raises(ImageUnavailable, match=message):
             ImageReader(path, clock=clock)
     assert Control(path, clock).cycle() == 3
+
+
+def test_a_writer_replaces_what_is_no_image(path: Path, clock: ManualClock) -> None:
+    path.write_bytes(b"something else")
+    control = Control(path, clock)
+    control.cycle(a=1.0)
+    assert ImageReader(path, clock=clock).read().values[0] == 1.0
+
+
+def test_an_image_that_never_stands_still_is_given_up(path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    control = Control(path, clock)
+    control.cycle(a=1.0, state="x")
+    reader = ImageReader(path, clock=clock)
+    numbers = iter(range(1, 1_000_000))
+    monkeypatch.setattr(Words, "get", lambda *_: next(numbers))
+    for look in (reader.read, lambda: reader.text(1)):
+        with pytest.raises(ImageUnavailable, match="changed during"):
+            look()
 
 
 def test_readers_cannot_write(path: Path, clock: ManualClock) -> None:
