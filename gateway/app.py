@@ -18,30 +18,32 @@ import gc
 import json
 import logging
 import signal
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import uvloop
 
-from gateway import alarms, cycle, data, derived, gate, guard, process_points, published, sequence
-from gateway.alarm_panel import AlarmPanel
+from gateway import cycle, data, derived, gate, guard, process_points, published, sequence
 from gateway.clock import SystemClock
+from gateway.commands import CONTROL
 from gateway.control_socket import ControlServer
 from gateway.cycle import Cycle
 from gateway.derived import Derived
 from gateway.errors import FieldError
 from gateway.field.bus import FieldBus
-from gateway.field.device_points import comm_points
 from gateway.gate import CommandGate
 from gateway.guard import Guard
 from gateway.handlers import Handlers, Parts
 from gateway.journal import Journal
+from gateway.paths import Paths
 from gateway.process_points import ProcessReports
 from gateway.protocols import runner
 from gateway.protocols.library import library
 from gateway.protocols.runner import Runner
 from gateway.protocols.schedule import Scheduler
 from gateway.sequence import Sequence
+from gateway.sequence_state import SiteState
 from gateway.shared import ImageWriter
 from gateway.sim_ports import SimPorts
 from gateway.table import Table
@@ -51,7 +53,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.config import LoadedSite
-    from gateway.paths import Paths
     from gateway.points import Point
     from gateway.protocols.library import ChargeProtocol
 
@@ -64,6 +65,7 @@ _HOUSEKEEPING_S = 1.0
 _COUNTERS_EVERY = 10
 """Rounds of housekeeping between two saves of the charge counters."""
 _STOP_WITHIN_S = 15.0
+_AT_REST = frozenset({SiteState.STOPPED, SiteState.FAULT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +76,34 @@ class Options:
     opcua_endpoint: str | None = None
 
 
+def _look_away(device: str, scan_class: str) -> None:
+    del device, scan_class
+
+
+async def probe_alone(loaded: LoadedSite, device: str, paths: Paths | None) -> list[dict[str, object]]:
+    """Read a device once without a running gateway; nothing is written. Raises FieldError when it does not answer."""
+    ports = SimPorts((paths or Paths(Path(), Path())).simulator)
+    one = next(settings for settings in loaded.field.devices if settings.id == device)
+    field = replace(loaded.field, devices=(one,), transports=tuple(t for t in loaded.field.transports if t.id == one.transport))
+    table = Table([*loaded.site.device_points], (), SystemClock())
+    bus = FieldBus(field, table.claim, SystemClock(), on_block=_look_away, resolve_port=ports.resolve)
+    serving = asyncio.create_task(bus.run())
+    try:
+        return [{**asdict(row), "quality": row.quality.opcua_name} for row in await bus.probe(device)]
+    finally:
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+
+
 def site_points(loaded: LoadedSite) -> tuple[Point, ...]:
     """Every point of a site, in the order of the shared image."""
     site = loaded.site
     return (
         *site.device_points,
-        *(point for device in loaded.field.devices for point in comm_points(device.id)),
         *site.canonical_points,
         *derived.points(site),
         *gate.points(site),
         *guard.points(site),
-        *alarms.points(),
         *sequence.points(site),
         *runner.points(site),
         *cycle.points(),
@@ -110,8 +129,7 @@ class Control:
         self._gate.publish_to(table.claim([point.name for point in gate.points(site)], "gate"))
         self._guard = Guard(site, table, self._gate, journal, clock)
         self._guard.load(journal.load("trips"))
-        self._alarms = AlarmPanel(site, table, self._guard, self._gate, journal, clock)
-        self._sequence = Sequence(site, table, self._gate, bus, journal, clock, self._guard.arming)
+        self._sequence = Sequence(site, table.view, self._gate, journal, clock, table.claim, self._guard.arming)
         self._gate.permit = self._sequence.permit
         self._runner = Runner(
             site, table.view, self._gate.submit, self._gate.release, journal, clock, table.claim, library=self._protocols
@@ -122,7 +140,7 @@ class Control:
         self._image = ImageWriter(paths.image, published.layout_hash(self._points), self._points, clock=clock)
         self._scopes = {device.id: self._guard.scopes_of(device.id) for device in site.devices}
         self._strings = {device.id: _string_of(device.target) for device in site.devices}
-        passes = (table.age, self._derive, self._check, self._alarms.update, self._keep_time, self._publish)
+        passes = (table.age, self._derive, self._check, self._keep_time, self._publish)
         self._cycle = Cycle(site.scan_s, passes, table, clock)
         self._stored_frames: Mapping[str, object] = {}
         self._rounds = 0
@@ -160,7 +178,6 @@ class Control:
             bus=self._bus,
             gate=self._gate,
             guard=self._guard,
-            alarms=self._alarms,
             sequence=self._sequence,
             runner=self._runner,
             scheduler=self._scheduler,
@@ -190,6 +207,7 @@ class Control:
                 await stop.wait()
                 self._scheduler.shutdown()
                 await self._stop_plant()
+            await self._sequence.close()
             for task in work:
                 task.cancel()
         await self._close()
@@ -226,21 +244,20 @@ class Control:
         """Abort runs, then the stop sequence; whatever is not confirmed in time is driven safe all the same."""
         for run in self._runner.runs():
             if run["state"] in {"armed", "running", "paused"}:
-                await self._runner.stop(str(run["id"]), "the gateway is stopping", sequence.ORIGIN)
-        self._sequence.stop(sequence.ORIGIN)
-        try:
-            async with asyncio.timeout(_STOP_WITHIN_S):
-                while not self._sequence.stopped:
-                    await asyncio.sleep(self._site.scan_s)
-        except TimeoutError:
-            _log.warning("the plant did not confirm its stop within %s s", _STOP_WITHIN_S)
+                await self._runner.stop(str(run["id"]), "the gateway is stopping", CONTROL)
+        self._sequence.stop(CONTROL)
+        deadline_s = self._clock.monotonic() + _STOP_WITHIN_S
+        while self._sequence.state not in _AT_REST:
+            if self._clock.monotonic() > deadline_s:
+                _log.warning("the plant did not confirm its stop within %s s", _STOP_WITHIN_S)
+                return
+            await asyncio.sleep(self._site.scan_s)
 
     async def _close(self) -> None:
         self._save_counters()
         self._timekeeper.close()
         self._journal.record("process", "control stopped", source="control")
         await self._journal.close()
-        self._image.close()
 
     # What others read
 

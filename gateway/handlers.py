@@ -17,7 +17,6 @@ from gateway.status import status_document
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
 
-    from gateway.alarm_panel import AlarmPanel
     from gateway.clock import Clock
     from gateway.commands import Origin
     from gateway.control_socket import Handler
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
     from gateway.table import Table
 
 _EVENTS_MAX = 1000
-STOP_CONFIRM_S = 1.0
-"""Real seconds within which the plant must have confirmed a STOP."""
 _OPERATOR_LEASE_S = 60.0
 """Real seconds that a setpoint written by hand stays without being written again."""
 
@@ -48,7 +45,6 @@ class Parts:
     bus: FieldBus
     gate: CommandGate
     guard: Guard
-    alarms: AlarmPanel
     sequence: Sequence
     runner: Runner
     scheduler: Scheduler
@@ -101,7 +97,7 @@ class Handlers:
     async def alarms(self, args: Mapping[str, object], origin: Origin) -> object:
         """All alarms that are active or not yet acknowledged."""
         del args, origin
-        return {"alarms": list(self._parts.alarms.listed())}
+        return {"alarms": self._parts.guard.alarm_rows()}
 
     async def events(self, args: Mapping[str, object], origin: Origin) -> object:
         """The newest events above an id."""
@@ -142,21 +138,18 @@ class Handlers:
 
     async def _stop(self, origin: Origin) -> Verdict:
         asked_s = self._parts.clock.monotonic()
-        verdict = self._parts.guard.stop(origin)
-        if await self._parts.gate.wait_safe("site", STOP_CONFIRM_S):
-            took_ms = (self._parts.clock.monotonic() - asked_s) * 1000.0
-            return replace(verdict, reason=f"everything is off, confirmed after {took_ms:.0f} ms")
-        scopes = [scope for scope in self._parts.guard.scopes if not self._parts.gate.confirmed_safe(scope)]
-        return replace(verdict, code=Code.NOT_CONFIRMED, reason=f"not confirmed by {', '.join(scopes)}; it is being retried")
+        verdict = await self._parts.guard.stop_and_confirm(origin)
+        took_ms = (self._parts.clock.monotonic() - asked_s) * 1000.0
+        return replace(verdict, reason=f"{verdict.reason} ({took_ms:.0f} ms)")
 
     async def reset(self, args: Mapping[str, object], origin: Origin) -> object:
         """Reset a latched trip."""
         scope = _text(args, "scope", "site")
-        return _answer(await self._parts.guard.reset(scope, origin))
+        return _answer(self._parts.guard.reset(scope, origin))
 
     async def acknowledge(self, args: Mapping[str, object], origin: Origin) -> object:
         """Acknowledge an alarm."""
-        return _answer(self._parts.alarms.acknowledge(_text(args, "alarm"), origin))
+        return _answer(self._parts.guard.acknowledge(_text(args, "alarm"), origin))
 
     async def start_site(self, args: Mapping[str, object], origin: Origin) -> object:
         """Begin the start sequence."""

@@ -19,7 +19,7 @@ def status_document(parts: Parts) -> Document:
     """Site, grid, strings, devices, alarms, trips and endpoints. A value that is not good is None."""
     table, site = parts.table, parts.site
     state = table.sample("site.state")
-    alarms = list(parts.alarms.listed())
+    alarms = parts.guard.alarm_rows()
     return {
         "site": {
             "id": site.id,
@@ -40,18 +40,9 @@ def status_document(parts: Parts) -> Document:
             for device in site.devices
         ],
         "alarms": alarms,
-        "trips": _trips(parts),
+        "trips": parts.guard.trip_rows(),
         "endpoints": dict(parts.endpoints),
     }
-
-
-def _trips(parts: Parts) -> list[Document]:
-    latches = [(scope, parts.guard.latch(scope)) for scope in parts.guard.scopes]
-    return [
-        {"scope": scope, "reason": latch.reason, "first_out": list(latch.first_out), "causes": list(latch.causes)}
-        for scope, latch in latches
-        if latch is not None
-    ]
 
 
 def _string(table: Table, string: StringSpec) -> Document:

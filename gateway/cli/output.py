@@ -9,7 +9,7 @@ import asyncio
 import json
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn, cast
 
 import typer
 from rich.console import Console
@@ -85,7 +85,7 @@ def ask(state: Path, verb: str, args: Mapping[str, object], *, user: str = "", a
         result = asyncio.run(request())
     except ControlUnavailable as error:
         fail(f"the gateway of {state} does not answer: {error}", Exit.UNREACHABLE, as_json=as_json)
-    return result if isinstance(result, dict) else {"result": result}
+    return cast("dict[str, object]", result) if isinstance(result, dict) else {"result": result}
 
 
 def verdict(result: Mapping[str, object], *, done: str, as_json: bool) -> None:

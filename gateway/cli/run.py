@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -18,7 +19,7 @@ from gateway.clock import SystemClock
 from gateway.demo import Demo, DemoFailed, console_for, show
 from gateway.errors import ConfigError
 from gateway.processes import LogFiles, ProcessSpec, Supervisor
-from gateway.processes.ready import answers_on_port, answers_on_socket, names_pid
+from gateway.processes.ready import answers_on_socket, names_pid
 
 if TYPE_CHECKING:
     from gateway.config import LoadedSite
@@ -58,12 +59,12 @@ def specs(loaded: LoadedSite, site: Path, files: Paths, *, fastest: float, opcua
             essential=True,
             ready=answers_on_socket(files.control_socket),
             stop_timeout_s=_STOP_CONTROL_S,
+            on_supervisor_death=signal.SIGTERM,  # an ordered stop, not devices left to their own watchdogs
             after_death=(*python, "gateway.safe_state", str(files.safe_frames)),
         )
     )
     if loaded.site.opcua is not None:
         endpoint = opcua or loaded.site.opcua.endpoint
-        host, _, port = endpoint.removeprefix("opc.tcp://").partition("/")[0].partition(":")
         argv = (
             *python,
             "gateway.servers.opcua",
@@ -74,7 +75,7 @@ def specs(loaded: LoadedSite, site: Path, files: Paths, *, fastest: float, opcua
             "--endpoint",
             endpoint,
         )
-        found.append(ProcessSpec(name="opcua", argv=argv, ready=answers_on_port(host, int(port or 4840))))
+        found.append(ProcessSpec(name="opcua", argv=argv, ready=names_pid(files.run / "opcua.json")))
     return found
 
 
