@@ -83,11 +83,17 @@ class Block:
 
     def _store_mixed(self, values: NDArray[np.float64], qualities: NDArray[np.uint8] | Quality, time_ns: int) -> None:
         """The general case: some or all points are bad. A bad one keeps the moment of its last value."""
-        given = np.full(self._size, int(qualities), np.uint8) if isinstance(qualities, Quality) else qualities
-        checked = np.where((given < _BAD) & ~np.isfinite(values), np.uint8(_SENSOR_FAILURE), given)
+        shared = isinstance(qualities, Quality)
+        checked = np.full(self._size, int(qualities), np.uint8) if shared else np.array(qualities, dtype=np.uint8)
         bad = checked >= _BAD
+        missing = ~(np.isfinite(values) | bad)
+        if missing.any():
+            checked[missing] = _SENSOR_FAILURE
+            bad |= missing
+        numbers = np.array(values, dtype=np.float64)
+        numbers[bad] = np.nan
         read_at = np.where(bad, self._table.read_at[self._at], self._read_at)
-        self._store(np.where(bad, np.nan, values), checked, time_ns, read_at)
+        self._store(numbers, checked, time_ns, read_at)
         if not bad.all():
             self._table.age_if_late(self._read_at)
 
