@@ -1,0 +1,190 @@
+"""What the sequence sees of the plant, and what its deeds write: the bridge from points to facts and back. Pure."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Protocol
+
+from gateway.device_roles import CONVERTER_STATES, role_point
+from gateway.sequence_state import Deed, Facts, Outcome, StringFacts
+from gateway.site_causes import INFORMING_FLAGS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gateway.points import Snapshot
+    from gateway.site import DeviceSpec, GridSpec, Site, StringSpec
+
+SITE = "site"
+GRID = "grid"
+
+SETTLING_BAND_V = 0.2
+"""The bus has settled this close to its nominal voltage."""
+
+COMMUNICATION_TIMEOUT_S = 1.0
+RAMP_DOWN_S = 0.5
+"""A converter that hears no command for the time-out ramps its current to zero in this time, unless the site says otherwise."""
+
+WATCHDOG_FACTOR = 2.0
+"""The grid converter must outlast the converters' time-out and ramp by this factor, so that it does not drop the bus first."""
+
+TRANSIENT_FAULTS = frozenset(("bus over-voltage", "bus under-voltage"))
+"""Names of the fault bits that the start of the bus explains."""
+
+_WATCHDOG_FLAG = "watchdog"
+_FAULT_STATE = next(number for number, name in CONVERTER_STATES.items() if name == "fault")
+_OFF = ("current_setpoint", "mode_setpoint", "enable")
+
+
+class GateView(Protocol):
+    """What the sequence must know of the gate."""
+
+    def trip_reason(self, scope: str) -> str:
+        """Why the scope is tripped; empty when it is not."""
+        ...
+
+    def confirmed_safe(self, scope: str) -> bool:
+        """True when every target of the scope was read back safe."""
+        ...
+
+
+def facts(site: Site, snapshot: Snapshot, gate: GateView, outcomes: Mapping[tuple[Deed, str | None], Outcome]) -> Facts:
+    """Everything that the rules look at, from one snapshot."""
+    strings = tuple(_string_facts(site, string, snapshot, gate) for string in site.strings)
+    grid, device = site.grid, site.device_at(GRID)
+    if grid is None or device is None:
+        return Facts(strings=strings, grid=False, tripped=gate.trip_reason(SITE), outcomes=outcomes)
+    low_V, high_V = settled_window_V(site, grid)
+    bits = _bits(site, device, "fault_flags", snapshot.number(f"{GRID}.fault_flags"))
+    return Facts(
+        strings=strings,
+        tripped=gate.trip_reason(SITE),
+        # Confirmed safe are the strings' converters and the grid converter; here only the latter is asked for.
+        grid_safe=snapshot.number(f"{GRID}.safe_confirmed") == 1.0,
+        grid_missing=_missing(snapshot, [f"{GRID}.voltage", f"{GRID}.current", f"{GRID}.output"]),
+        output=snapshot.number(f"{GRID}.output") == 1.0,
+        voltage_V=snapshot.number(f"{GRID}.voltage"),
+        settled_low_V=low_V,
+        settled_high_V=high_V,
+        protection=", ".join(name for name in bits if name not in INFORMING_FLAGS and name != _WATCHDOG_FLAG),
+        watchdog_tripped=_WATCHDOG_FLAG in bits,
+        outcomes=outcomes,
+    )
+
+
+def settled_window_V(site: Site, grid: GridSpec) -> tuple[float, float]:
+    """Where the bus counts as settled. A battery on the bus holds the voltage: then its whole window does."""
+    if any(string.converter is None for string in site.strings):
+        return grid.bus_voltage_min_V, grid.bus_voltage_max_V
+    return grid.bus_voltage_V - SETTLING_BAND_V, grid.bus_voltage_V + SETTLING_BAND_V
+
+
+def _string_facts(site: Site, string: StringSpec, snapshot: Snapshot, gate: GateView) -> StringFacts:
+    battery, converter = f"{string.prefix}.battery", f"{string.prefix}.converter"
+    needed = [f"{battery}.{name}" for name in ("cell_voltage_max", "cell_voltage_min", "current", "temperature_max")]
+    tripped, safe = gate.trip_reason(string.prefix), gate.confirmed_safe(string.prefix)
+    device = site.device(string.converter) if string.converter is not None else None
+    if device is None:
+        return StringFacts(id=string.id, converter=False, tripped=tripped, safe=safe, missing=_missing(snapshot, needed))
+    reported = [name for name in ("faults_live", "faults_latched", "state") if name in device.points]
+    needed += [f"{converter}.{name}" for name in ("battery_current", "battery_voltage", *reported)]
+    reports_faults = {"faults_live", "faults_latched"} <= device.points and "reset" in device.writable
+    return StringFacts(
+        id=string.id,
+        converter=True,
+        tripped=tripped,
+        safe=safe,
+        missing=_missing(snapshot, needed),
+        conflict=_conflict(site, device),
+        faults_age_s=max((snapshot.age_s(f"{converter}.{name}") for name in reported), default=math.inf),
+        reports_faults=reports_faults,
+        faults_live=_word(snapshot, f"{converter}.faults_live"),
+        faults_latched=_word(snapshot, f"{converter}.faults_latched"),
+        transient_mask=_mask(site, device, "faults_latched", TRANSIENT_FAULTS),
+        in_fault=snapshot.number(f"{converter}.state") == _FAULT_STATE,
+        current_A=snapshot.number(f"{converter}.battery_current"),
+    )
+
+
+def _missing(snapshot: Snapshot, names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name for name in names if snapshot.number(name) is None)
+
+
+def _word(snapshot: Snapshot, name: str) -> int:
+    return int(snapshot.number(name) or 0.0)
+
+
+def _symbols(site: Site, device: DeviceSpec, point: str) -> Mapping[int, str]:
+    name = f"device.{device.id}.{point}"
+    found = next((defined for defined in site.device_points if defined.name == name), None)
+    return found.symbols if found is not None else {}
+
+
+def _mask(site: Site, device: DeviceSpec, point: str, names: frozenset[str]) -> int:
+    return sum(1 << bit for bit, name in _symbols(site, device, point).items() if name in names)
+
+
+def _bits(site: Site, device: DeviceSpec, point: str, value: float | None) -> list[str]:
+    """Names of the bits that are set; a bit without a name is called by its number."""
+    word, symbols = int(value or 0.0), _symbols(site, device, point)
+    return [symbols.get(bit, f"bit {bit}") for bit in range(word.bit_length()) if word >> bit & 1]
+
+
+def _conflict(site: Site, device: DeviceSpec) -> str:
+    values = protection(device)
+    if site.grid is None or "communication_timeout" not in values:
+        return ""
+    needed_s = WATCHDOG_FACTOR * (values["communication_timeout"] + values.get("ramp_down_time", 0.0))
+    if site.grid.watchdog_s >= needed_s:
+        return ""
+    return f"the watchdog of the grid converter ({site.grid.watchdog_s:g} s) must be at least {needed_s:g} s for {device.id}"
+
+
+def protection(device: DeviceSpec) -> dict[str, float]:
+    """The protective settings to be written into a strings' converter: role names, canonical units and signs."""
+    wanted = {"communication_timeout": COMMUNICATION_TIMEOUT_S, "ramp_down_time": RAMP_DOWN_S}
+    values = {
+        name: value
+        for name, value in wanted.items()
+        if name in device.writable and device.writable[name][0] <= value <= device.writable[name][1]
+    }
+    return values | _settings(device)
+
+
+def grid_protection(device: DeviceSpec, grid: GridSpec) -> dict[str, float]:
+    """The same for the grid converter; the watchdog's delay goes out before the watchdog is switched on."""
+    wanted = {
+        "overvoltage_protection": grid.overvoltage_protection_V,
+        "source_current_limit": grid.source_current_limit_A,
+        "sink_current_limit": grid.sink_current_limit_A,
+        "watchdog_delay": grid.watchdog_s,
+        "watchdog_enable": 1.0,
+    }
+    return {name: value for name, value in wanted.items() if name in device.writable} | _settings(device)
+
+
+def _settings(device: DeviceSpec) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for name, value in device.settings.items():
+        role = role_point(device.role, name)
+        found[name] = value * device.current_factor if role is not None and role.directional else value
+    return found
+
+
+def unprotected(device: DeviceSpec) -> list[str]:
+    """Protective settings of its role that a device does not offer, or that nobody gave a value for."""
+    wanted = ("bus_overvoltage_trip", "bus_undervoltage_trip", "communication_timeout", "ramp_down_time")
+    return [name for name in wanted if name not in protection(device)]
+
+
+def zero(device: DeviceSpec) -> dict[str, float]:
+    """What takes a converter's current to zero, in whatever mode it is."""
+    names = ["current_setpoint"]
+    if "mode_setpoint" in device.writable:  # elsewhere the limits are stored settings, not set values
+        names += ["charge_current_limit", "discharge_current_limit"]
+    return {name: 0.0 for name in names if name in device.writable}
+
+
+def off(device: DeviceSpec) -> dict[str, float]:
+    """What switches a converter off."""
+    return {name: 0.0 for name in _OFF if name in device.writable}
