@@ -28,8 +28,9 @@ class Problem:
     text: str
 
     def __str__(self) -> str:
-        """`file:line: key: text`."""
-        return f"{self.file}:{self.line}: {self.key}: {self.text}"
+        """`file:line: key: text`, without what is unknown."""
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        return ": ".join(part for part in (place, self.key, self.text) if part)
 
 
 class ConfigError(GatewayError):
