@@ -52,6 +52,11 @@ class FakeSnapshot:
         self._samples.pop(name, None)
         self._read_s.pop(name, None)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The points that were read."""
+        return tuple(self._samples)
+
     def sample(self, name: str) -> Sample:
         return self._samples.get(name, NEVER)
 
