@@ -65,6 +65,15 @@ def text_of(data: bytes, order: str = "ABCD") -> str:
     return text.strip()
 
 
+def factors(scale: float) -> tuple[float, float]:
+    """(multiplier, divisor) that together are `scale`.
+
+    0.01 is a division by 100: 1337 becomes 13.37, the nearest number there is, and not 13.370000000000001.
+    """
+    divisor = round(1.0 / scale) if 0.0 < abs(scale) < 1.0 else 1
+    return (1.0, float(divisor)) if abs(divisor * scale - 1.0) < 1e-12 else (scale, 1.0)
+
+
 def scaled(point: MapPoint, raw: float) -> tuple[float, Quality]:
     """The value of a raw number, in the point's unit, and how far it can be trusted; NaN when the quality is bad."""
     if math.isnan(raw) or (point.not_available is not None and raw == point.not_available):
@@ -73,7 +82,8 @@ def scaled(point: MapPoint, raw: float) -> tuple[float, Quality]:
         raw = float(int(raw) >> point.bit & 1)
     value = point.translate.get(int(raw)) if point.translate and math.isfinite(raw) else None
     if value is None:
-        value = raw * point.scale + point.offset
+        multiplier, divisor = factors(point.scale)
+        value = raw * multiplier / divisor + point.offset
     low, high = point.low, point.high
     if not math.isfinite(value):
         return math.nan, Quality.BAD_SENSOR_FAILURE
@@ -138,8 +148,10 @@ class BlockCodec:
         self.size = max((end for _, end, _ in self._spans()), default=0)
         """Bytes that an answer must have at least."""
         self._swaps = tuple((begin, end, order) for begin, end, order in self._spans() if order != "ABCD")
-        self._scale, self._offset = (np.array([getattr(p, name) for p in self.points]) for name in ("scale", "offset"))
-        self._has_offset, self._has_scale = bool(self._offset.any()), bool((self._scale != 1.0).any())
+        self._offset = np.array([p.offset for p in self.points])
+        self._multiplier, self._divisor = (np.array(column) for column in _columns([factors(p.scale) for p in self.points]))
+        self._has_offset = bool(self._offset.any())
+        self._has_multiplier, self._has_divisor = (bool((c != 1.0).any()) for c in (self._multiplier, self._divisor))
         self._low = np.array([-1e300 if p.low is None else p.low for p in self.points])
         self._high = np.array([1e300 if p.high is None else p.high for p in self.points])
         self._sentinels = np.array([math.nan if p.not_available is None else p.not_available for p in self.points])
@@ -176,7 +188,9 @@ class BlockCodec:
         raw = np.array(self._struct.unpack_from(data), dtype=np.float64)
         if self._pick is not None:
             raw = raw[self._pick]
-        values = raw * self._scale if self._has_scale else raw
+        values = raw * self._multiplier if self._has_multiplier else raw
+        if self._has_divisor:
+            values = values / self._divisor
         if self._has_offset:
             values = values + self._offset
         unsure = self._singly or (self._has_sentinel and bool((raw == self._sentinels).any()))
@@ -221,6 +235,10 @@ class BlockCodec:
                 fields.append(field)
             picks.append(len(fields) - 1)
         return fields, None if picks == list(range(len(fields))) else np.array(picks, dtype=np.intp)
+
+
+def _columns(pairs: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    return [first for first, _ in pairs], [second for _, second in pairs]
 
 
 def _format(fields: Sequence[tuple[int, str]]) -> str:
