@@ -76,13 +76,17 @@ class Options:
     opcua_endpoint: str | None = None
 
 
+def _ports(loaded: LoadedSite, paths: Paths) -> SimPorts:
+    return SimPorts(paths.simulator, [settings.port for settings in loaded.field.transports if settings.kind == "visa"])
+
+
 def _look_away(device: str, scan_class: str) -> None:
     del device, scan_class
 
 
 async def probe_alone(loaded: LoadedSite, device: str, paths: Paths | None) -> list[dict[str, object]]:
     """Read a device once without a running gateway; nothing is written. Raises FieldError when it does not answer."""
-    ports = SimPorts((paths or Paths(Path(), Path())).simulator)
+    ports = _ports(loaded, paths or Paths(Path(), Path()))
     one = next(settings for settings in loaded.field.devices if settings.id == device)
     field = replace(loaded.field, devices=(one,), transports=tuple(t for t in loaded.field.transports if t.id == one.transport))
     table = Table([*loaded.site.device_points], (), SystemClock())
@@ -123,7 +127,7 @@ class Control:
         self._table = table = Table(self._points, site.aliases, clock)
         self._protocols = library(data.protocols_dir())
         self._derived = Derived(site, table, clock, journal.load("counters"))
-        ports = SimPorts(paths.simulator)
+        ports = _ports(loaded, paths)
         self._bus = bus = FieldBus(loaded.field, table.claim, clock, on_block=self._on_block, resolve_port=ports.resolve)
         self._gate = CommandGate(site, table.view, bus, journal, clock)
         self._gate.publish_to(table.claim([point.name for point in gate.points(site)], "gate"))

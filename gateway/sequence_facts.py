@@ -61,7 +61,7 @@ def facts(site: Site, snapshot: Snapshot, gate: GateView, outcomes: Mapping[tupl
         tripped=gate.trip_reason(SITE),
         # Confirmed safe are the strings' converters and the grid converter; here only the latter is asked for.
         grid_safe=snapshot.number(f"{GRID}.safe_confirmed") == 1.0,
-        grid_missing=_missing(snapshot, [f"{GRID}.voltage", f"{GRID}.current", f"{GRID}.output"]),
+        grid_missing=_missing(snapshot, [f"{GRID}.voltage", f"{GRID}.current", f"{GRID}.output", *_grid_faults(site)]),
         output=snapshot.number(f"{GRID}.output") == 1.0,
         voltage_V=snapshot.number(f"{GRID}.voltage"),
         settled_low_V=low_V,
@@ -82,6 +82,8 @@ def settled_window_V(site: Site, grid: GridSpec) -> tuple[float, float]:
 def _string_facts(site: Site, string: StringSpec, snapshot: Snapshot, gate: GateView) -> StringFacts:
     battery, converter = f"{string.prefix}.battery", f"{string.prefix}.converter"
     needed = [f"{battery}.{name}" for name in ("cell_voltage_max", "cell_voltage_min", "current", "temperature_max")]
+    # What is read seldom comes late after a start; the guard trips on what it does not know.
+    needed += [f"{battery}.{name}" for name in ("fault_count", "fault_flags") if _offers(site, string.battery, name)]
     tripped, safe = gate.trip_reason(string.prefix), gate.confirmed_safe(string.prefix)
     device = site.device(string.converter) if string.converter is not None else None
     if device is None:
@@ -104,6 +106,15 @@ def _string_facts(site: Site, string: StringSpec, snapshot: Snapshot, gate: Gate
         in_fault=snapshot.number(f"{converter}.state") == _FAULT_STATE,
         current_A=snapshot.number(f"{converter}.battery_current"),
     )
+
+
+def _grid_faults(site: Site) -> tuple[str, ...]:
+    return (f"{GRID}.fault_flags",) if site.grid is not None and _offers(site, site.grid.converter, "fault_flags") else ()
+
+
+def _offers(site: Site, device_id: str, name: str) -> bool:
+    device = site.device(device_id)
+    return device is not None and name in device.points
 
 
 def _missing(snapshot: Snapshot, names: Sequence[str]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 from gateway.errors import TransportClosed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
 PREFIX = "sim:"
@@ -18,10 +18,14 @@ _LOOK_S = 0.1
 
 
 class SimPorts:
-    """Resolves ports by the simulator's file; other ports are what they say."""
+    """Resolves ports by the simulator's file; other ports are what they say.
 
-    def __init__(self, file: Path) -> None:
+    `instruments` are the ports that are opened as VISA resources, for which "host:port" is spelt differently.
+    """
+
+    def __init__(self, file: Path, instruments: Collection[str]) -> None:
         self._file = file
+        self._instruments = frozenset(instruments)
 
     async def resolve(self, port: str) -> str:
         """The port to open. Waits a while for a simulator that is still starting; TransportClosed when there is none."""
@@ -33,7 +37,8 @@ class SimPorts:
         while True:
             found = self._ports().get(name)
             if found is not None:
-                return found
+                host, _, number = found.rpartition(":")
+                return f"TCPIP0::{host}::{number}::SOCKET" if port in self._instruments else found
             if loop.time() > deadline:
                 raise TransportClosed(f"the simulator offers no port '{name}' (see {self._file})")
             await asyncio.sleep(_LOOK_S)
