@@ -27,6 +27,9 @@ SPOKEN_OVER: Mapping[str, frozenset[str]] = {
 }
 """Transport kinds that carry each built-in wire language; a language of another package may use any."""
 
+MAX_SERIAL_UNIT = 247
+"""Largest unit on a serial line; 0 is the broadcast, which nobody answers (MODBUS over Serial Line V1.02, 2.2)."""
+
 ROLE_NAMES: Mapping[DeviceRole, str] = {
     DeviceRole.BATTERY: "battery management system",
     DeviceRole.DCDC: "DC-DC converter",
@@ -114,12 +117,15 @@ def _devices(draft: Draft, maps: Mapping[str, DeviceMap], languages: Collection[
 
 
 def _addresses(draft: Draft) -> None:
+    kinds = {entry.id: entry.text("kind") for entry in draft.transports}
     first: dict[tuple[str, int], str] = {}
     for entry in draft.devices:
         unit = entry.raw.get("unit", 1)
         transport = entry.text("transport")
         if transport is None or not isinstance(unit, int):
             continue
+        if kinds.get(transport) == "modbus_rtu" and not 1 <= unit <= MAX_SERIAL_UNIT:
+            draft.note(entry.path, "unit", f"{unit} is no address on a serial line, expected 1 to {MAX_SERIAL_UNIT}")
         if (transport, unit) in first:
             text = f"unit {unit} on '{transport}' is already '{first[transport, unit]}'; two devices cannot share an address"
             draft.note(entry.path, "unit", text)

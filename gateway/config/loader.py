@@ -54,7 +54,7 @@ def load(path: Path, *, map_dirs: Sequence[Path] = (), protocol_dirs: Sequence[P
     _raise(draft.problems)
     used = [path, *(map_files[device_map] for device_map in sorted(maps))]
     site, field = build(draft, found, cells, _digest(used))
-    _raise(services.check_runs(site, protocols))
+    _raise(services.check_runs(draft, site, protocols))
     return LoadedSite(site, field)
 
 

@@ -11,6 +11,7 @@ from gateway.config.checks import hint
 from gateway.errors import ConfigError
 from gateway.protocols.checks import check_against
 from gateway.protocols.library import load_protocol
+from gateway.toml_lines import join
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -40,16 +41,18 @@ def check(draft: Draft, protocols: Mapping[str, Path]) -> None:
                 draft.note(entry.path, key, text)
 
 
-def check_runs(site: Site, protocols: Mapping[str, Path]) -> list[Problem]:
+def check_runs(draft: Draft, site: Site, protocols: Mapping[str, Path]) -> list[Problem]:
     """What keeps the scheduled protocols from running on their strings."""
     found: dict[Problem, None] = {}
-    for schedule in site.schedules:
+    for entry, schedule in zip(draft.schedules, site.schedules, strict=True):
         try:
             protocol = load_protocol(protocols[schedule.protocol])
         except ConfigError as error:
             found.update(dict.fromkeys(error.problems))
             continue
-        found.update(dict.fromkeys(check_against(protocol, site, schedule.strings, schedule.parameters)))
+        for problem in check_against(protocol, site, schedule.strings, schedule.parameters):
+            text = f"'{schedule.protocol}' cannot run there: {problem.key}: {problem.text}"
+            found[draft.index.problem(join(entry.path, "protocol"), text)] = None
     return list(found)
 
 

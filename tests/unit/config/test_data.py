@@ -28,7 +28,8 @@ def installed(tmp_path: Path, *folders: str) -> subprocess.CompletedProcess[str]
     for folder in folders:
         (tmp_path / "share" / "bess-gateway" / folder).mkdir(parents=True)
     program = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from gateway import data; print(data.maps_dir())"
-    return subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=False, cwd=tmp_path)
+    command = [sys.executable, "-I", "-c", program]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env={})
 
 
 def test_an_installation_uses_what_the_wheel_brought(tmp_path: Path) -> None:
