@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from gateway.errors import FrameError, TransportClosed, TransportTimeout
 from gateway.field.transports.base import FrameLog, Request, forbid_write
@@ -106,10 +106,8 @@ class ModbusTcp(asyncio.Protocol):
             self._waiter = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if not isinstance(transport, asyncio.Transport):  # what create_connection makes is always one
-            msg = f"not a stream: {transport!r}"
-            raise TypeError(msg)
-        self._stream, self._rest = transport, b""
+        # create_connection makes streams; those of uvloop are none of asyncio's classes, so there is nothing to check
+        self._stream, self._rest = cast("asyncio.Transport", transport), b""
         connection: socket.socket | None = transport.get_extra_info("socket")
         if connection is not None:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
