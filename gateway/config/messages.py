@@ -99,6 +99,10 @@ def _no_match(found: object, context: Mapping[str, Any]) -> str:
     return f"{toml(found)} is not a name: use letters, digits, '_' and '-'"
 
 
+def _empty(*_: object) -> str:
+    return "must not be empty"
+
+
 _TEXTS: Mapping[str, Callable[[object, Mapping[str, Any]], str]] = {
     "value_error": _said,
     "quantity": _said,
@@ -107,8 +111,8 @@ _TEXTS: Mapping[str, Callable[[object, Mapping[str, Any]], str]] = {
     "greater_than_equal": lambda found, context: f"{found} is out of range, expected at least {context['ge']}",
     "less_than_equal": lambda found, context: f"{found} is out of range, expected at most {context['le']}",
     "string_pattern_mismatch": _no_match,
-    "string_too_short": lambda *_: "must not be empty",
-    "too_short": lambda *_: "must not be empty",
+    "string_too_short": _empty,
+    "too_short": _empty,
     "string_type": lambda found, _: f"expected a text, got {toml(found)}",
     "int_type": lambda found, _: f"expected a whole number, got {toml(found)}",
     "bool_type": lambda found, _: f"expected true or false, got {toml(found)}",
