@@ -179,6 +179,7 @@ class Plant:
             if f"{each.prefix}.battery" not in self.silent:
                 names = ("cell_voltage_max", "cell_voltage_min", "current", "temperature_max")
                 values |= {f"{each.prefix}.battery.{name}": 3.3 for name in names}
+                values |= {f"{each.prefix}.battery.fault_flags": 0.0}
             converter = f"{each.prefix}.converter"
             if each.converter and converter not in self.silent:
                 latched = self.latched[each.id]

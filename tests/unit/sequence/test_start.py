@@ -128,6 +128,19 @@ async def test_a_silent_battery_costs_only_its_own_string(plant: Plant) -> None:
     assert plant.history == START
 
 
+async def test_a_fault_word_that_is_read_seldom_is_waited_for(plant: Plant) -> None:
+    plant.silent.add("string.A.battery")
+    for name in ("cell_voltage_max", "cell_voltage_min", "current", "temperature_max"):
+        plant.snapshot.set(f"string.A.battery.{name}", 3.3)
+    await plant.run(3)
+    assert plant.history == ["safe_outputs", "monitor"]
+    assert plant.sequence.reason == "string A: no good value of string.A.battery.fault_flags"
+    assert not plant.arming.telemetry
+    plant.silent.clear()
+    await plant.run(10, until="ready")
+    assert plant.sequence.ready("A")
+
+
 async def test_a_silent_grid_converter_holds_up_everything(plant: Plant) -> None:
     plant.silent.add("grid")
     await plant.run(60)
