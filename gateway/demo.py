@@ -66,14 +66,15 @@ class Demo:
 
     async def run(self) -> Row:
         """Wait for ready, run the protocol, watch it; the document that `--json` prints. Raises DemoFailed."""
-        async with ControlClient(self._paths.control_socket, "cli") as control, SimClient(self._paths.simulator_socket) as plant:
+        async with ControlClient(self._paths.control_socket, "cli") as control:
             await self._ready(control)
-            started = cast("Row", await control.request("start_run", {"protocol": PROTOCOL, "strings": ["A", "B"]}, role="admin"))
-            if started["code"] != "accepted":
-                raise DemoFailed(f"the run was refused: {started['reason']}")
-            run_id = str(started["run"])
-            await plant.request({"do": "truth_reset"})
-            run = await self._watch_run(control, plant, run_id)
+            async with SimClient(self._paths.simulator_socket) as plant:
+                await plant.request({"do": "truth_reset"})
+                request = {"protocol": PROTOCOL, "strings": ["A", "B"]}
+                started = cast("Row", await control.request("start_run", request, role="admin"))
+                if started["code"] != "accepted":
+                    raise DemoFailed(f"the run was refused: {started['reason']}")
+                run = await self._watch_run(control, plant, str(started["run"]))
             status = cast("Row", await control.request("status", {}, role="admin"))
         return self._document(run, status)
 
