@@ -34,8 +34,9 @@ from gateway.errors import FieldError
 from gateway.field.bus import FieldBus
 from gateway.gate import CommandGate
 from gateway.guard import Guard
-from gateway.handlers import Handlers, Parts
+from gateway.handlers import Handlers
 from gateway.journal import Journal
+from gateway.parts import Parts
 from gateway.paths import Paths
 from gateway.process_points import ProcessReports
 from gateway.protocols import runner

@@ -6,7 +6,7 @@ answers with plain data; verbs that command answer with a verdict ("code", "reas
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, cast
 
 from gateway.commands import Code, Command, Rank, Verdict
@@ -17,41 +17,13 @@ from gateway.status import status_document
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
 
-    from gateway.clock import Clock
     from gateway.commands import Origin
     from gateway.control_socket import Handler
-    from gateway.field.bus import FieldBus
-    from gateway.gate import CommandGate
-    from gateway.guard import Guard
-    from gateway.journal import Journal
-    from gateway.process_points import ProcessReports
-    from gateway.protocols.runner import Runner
-    from gateway.protocols.schedule import Scheduler
-    from gateway.sequence import Sequence
-    from gateway.site import Site
-    from gateway.table import Table
+    from gateway.parts import Parts
 
 _EVENTS_MAX = 1000
 _OPERATOR_LEASE_S = 60.0
 """Real seconds that a setpoint written by hand stays without being written again."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """The parts of the control process that verbs act on."""
-
-    site: Site
-    table: Table
-    bus: FieldBus
-    gate: CommandGate
-    guard: Guard
-    sequence: Sequence
-    runner: Runner
-    scheduler: Scheduler
-    journal: Journal
-    reports: ProcessReports
-    endpoints: Mapping[str, str]
-    clock: Clock
 
 
 class Handlers:

@@ -8,7 +8,7 @@ from gateway.derived import cell_names
 from gateway.device_roles import CONVERTER_MODES
 
 if TYPE_CHECKING:
-    from gateway.handlers import Parts
+    from gateway.parts import Parts
     from gateway.site import StringSpec
     from gateway.table import Table
 
