@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from gateway.simulator.supply import Regulation, Supply
 
 CAPACITANCE_F = 2e-3
-BLEEDER_OHM = 1000.0
+BLEEDER_OHM = 470.0
 _START_RAD_PER_S = 2.0 * math.pi * 100.0
 _START_DAMPING = 0.52
 _START_STEP_S = 2e-4

@@ -151,7 +151,7 @@ def _column(spec: CellSpec) -> _Column:
         gas_per_V=11.0,
         gas_per_K=0.06,
         self_discharge_per_s=c.self_discharge_per_month / _MONTH_S,
-        soc_floor=-0.25,
+        soc_floor=-0.29,
         heat_capacity_J_per_K=c.mass_kg / scale * _CP_J_PER_KG_K,
         surface_W_per_K=c.area_m2 * _H_W_PER_M2_K,
     )

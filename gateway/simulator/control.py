@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Document = dict[str, object]
 _LINE_MAX = 1 << 20
+_CELL_OFFSET_V = 0.05
 
 
 class SimClient:
@@ -65,9 +66,8 @@ class SimClient:
     async def fault(self, device: str, kind: str, *, cell: int | None = None, value: float | None = None) -> None:
         """Set a fault. ValueError with the simulator's reason when it refuses."""
         given = {"cell": cell, "value": value}
-        await self._must(
-            {"do": "fault", "device": device, "kind": kind} | {key: item for key, item in given.items() if item is not None}
-        )
+        request: Document = {"do": "fault", "device": device, "kind": kind}
+        await self._must(request | {key: item for key, item in given.items() if item is not None})
 
     async def clear(self, device: str | None = None) -> None:
         """Clear the faults of a device, or of all."""
@@ -101,17 +101,19 @@ class ControlDoor:
         """The answer to one line."""
         try:
             request: object = json.loads(line)
-            if not isinstance(request, dict):
-                raise ValueError("a request is a JSON object")
-            return {"ok": True} | self._do(cast("Document", request))
-        except (ValueError, KeyError, TypeError) as error:
+            if isinstance(request, dict):
+                return {"ok": True} | self._do(cast("Document", request))
+        except KeyError as missing:
+            return {"ok": False, "error": f"there is no {missing}"}
+        except (ValueError, TypeError) as error:
             return {"ok": False, "error": str(error)}
+        return {"ok": False, "error": "a request is a JSON object"}
 
     def _do(self, request: Document) -> Document:
         what = str(request.get("do"))
         handler = {
-            "truth": self._truth, "truth_reset": self._truth_reset, "fault": self._fault, "clear": self._clear, "list": self._list,
-            "set": self._set,
+            "truth": self._truth, "truth_reset": self._truth_reset, "fault": self._fault, "clear": self._clear,
+            "list": self._list, "set": self._set,
         }.get(what)  # fmt: skip
         if handler is None:
             raise ValueError(f"unknown request {what!r}")
@@ -170,8 +172,8 @@ class ControlDoor:
         kind = str(request["kind"])
         cell, value = request.get("cell"), request.get("value")
         default = KINDS[kind].default if kind in KINDS else 0.0
-        if kind == "offset" and cell is None:
-            default = 1.0
+        if kind == "offset" and cell is not None:
+            default = _CELL_OFFSET_V
         fault = Fault(
             device=str(request["device"]),
             kind=kind,

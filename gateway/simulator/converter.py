@@ -1,7 +1,6 @@
 """Firmware of a DAB converter as the plant sees it: modes, ramps, limits, latched faults, communication time-out.
 
-The state numbers, fault bits and limiter bits are those of the ControlCard register map, revision 1. Ramps and the control
-loop run in plant time; the communication time-out runs in real time, as the device's own clock would.
+Ramps and the control loop run in plant time; the communication time-out runs in real time, as the device's own clock would.
 
 The loop: a PI controller on the phase shift, over a stage without memory, closes to a first-order approach of the phase
 shift to the root of the power equation; it is solved exactly over each step, so that any step length is stable.
@@ -11,130 +10,25 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from enum import IntEnum, IntFlag
 from typing import TYPE_CHECKING
 
 from gateway.simulator import dab
+from gateway.simulator.converter_data import (
+    NO_FAULT,
+    NO_LIMIT,
+    Counters,
+    Electrical,
+    Fault,
+    Limit,
+    Limits,
+    Mode,
+    Setpoints,
+    State,
+)
+from gateway.simulator.limiter import Source, bounded
 
 if TYPE_CHECKING:
     from gateway.simulator.dab import DabRating
-
-
-class State(IntEnum):
-    """Input register 300."""
-
-    INIT = 0
-    OFF = 1
-    STANDBY = 2
-    RAMP_UP = 3
-    RUN_CC = 4
-    RUN_CV = 5
-    RAMP_DOWN = 6
-    FAULT = 99
-
-
-class Mode(IntEnum):
-    """Holding register 200."""
-
-    OFF = 0
-    STANDBY = 1
-    CC = 2
-    CV = 3
-
-
-class Fault(IntFlag):
-    """Input registers 304 (live) and 305 (latched)."""
-
-    BATTERY_OV = 1 << 0
-    BATTERY_UV = 1 << 1
-    BUS_OV = 1 << 2
-    BUS_UV = 1 << 3
-    OC_CHARGE = 1 << 4
-    OC_DISCHARGE = 1 << 5
-    BUS_OC = 1 << 6
-    OVER_TEMPERATURE = 1 << 7
-    SENSOR = 1 << 9
-    COMMUNICATION = 1 << 10
-    PHASE_SATURATED = 1 << 11
-    EMERGENCY_STOP = 1 << 13
-    BMS_ENABLE_MISSING = 1 << 14
-
-
-class Limit(IntFlag):
-    """Input register 303."""
-
-    POWER = 1 << 0
-    CHARGE_CURRENT = 1 << 1
-    DISCHARGE_CURRENT = 1 << 2
-    BATTERY_V_MAX = 1 << 3
-    BATTERY_V_MIN = 1 << 4
-    BUS_V_MAX = 1 << 5
-    BUS_V_MIN = 1 << 6
-    SLEW = 1 << 7
-    PHASE = 1 << 8
-    TEMPERATURE = 1 << 9
-
-
-@dataclass(slots=True)
-class Limits:
-    """Holding registers 100 to 115 and 140 to 142, in volts, amperes, watts, seconds; kept in RAM."""
-
-    battery_V_max: float
-    battery_V_min: float
-    bus_V_max: float
-    bus_V_min: float
-    charge_A: float
-    discharge_A: float
-    charge_W: float
-    discharge_W: float
-    trip_battery_OV: float
-    trip_battery_UV: float
-    trip_bus_OV: float
-    trip_bus_UV: float
-    trip_current_A: float
-    trip_bus_current_A: float
-    trip_temperature_degC: float = 85.0
-    psi_rad: float = dab.PSI_CLAMP_RAD
-    timeout_s: float = 2.0
-    timeout_action: int = 0
-    ramp_down_s: float = 1.0
-
-
-def factory_limits(rating: DabRating) -> Limits:
-    """The limits of a device as delivered: wide, so that a gateway that forgets to set them is seen."""
-    return Limits(
-        battery_V_max=rating.battery_V_max,
-        battery_V_min=rating.battery_V_min,
-        bus_V_max=rating.bus_V_max * 0.9375,
-        bus_V_min=rating.bus_V_min,
-        charge_A=rating.current_A,
-        discharge_A=rating.current_A,
-        charge_W=rating.power_W,
-        discharge_W=rating.power_W,
-        trip_battery_OV=rating.battery_V_max + 0.5,
-        trip_battery_UV=rating.battery_V_min - 1.0,
-        trip_bus_OV=rating.bus_V_max * 0.9375,
-        trip_bus_UV=rating.bus_V_min * 1.125,
-        trip_current_A=rating.current_A * 1.2,
-        trip_bus_current_A=rating.bus_current_A * 1.2,
-    )
-
-
-@dataclass(slots=True)
-class Setpoints:
-    """Holding registers 200 to 209; zero after power-up, never stored."""
-
-    mode: int = 0
-    current_A: float = 0.0
-    voltage_V: float = 0.0
-    current_slew: float = 0.0
-    voltage_slew: float = 0.0
-    enable: int = 0
-    heartbeat: int = 0
-    cv_side: int = 0
-    charge_limit_A: float = 0.0
-    discharge_limit_A: float = 0.0
-
 
 _CURRENT_LOOP_S = 0.005
 _VOLTAGE_LOOP_S = 0.030
@@ -142,33 +36,9 @@ _DEAD_BUS_V = 5.0
 """Below this a bus counts as switched off, not as under-voltage."""
 _SATURATED_FOR_S = 2.0
 _SETTLED_A = 0.005
-_DERATING_FROM_DEGC = 75.0
 _HEATSINK_K_PER_W = 3.0
 _HEATSINK_TAU_S = 300.0
 _BOOT_S = 0.1
-
-
-@dataclass(slots=True)
-class Counters:
-    """Input registers 362 to 368."""
-
-    trips: int = 0
-    timeouts: int = 0
-    crc_errors: int = 0
-    framing_errors: int = 0
-    refused: int = 0
-    resets: int = 0
-    restarts: int = 0
-
-
-@dataclass(slots=True)
-class Electrical:
-    """What the stage measures at the end of the last step."""
-
-    battery_V: float = 0.0
-    bus_V: float = 0.0
-    bus_A: float = 0.0
-    bus_W: float = 0.0
 
 
 @dataclass(slots=True)
@@ -181,9 +51,9 @@ class Converter:
     counters: Counters = field(default_factory=Counters)
     measured: Electrical = field(default_factory=Electrical)
     state: State = State.INIT
-    live: Fault = Fault(0)
-    latched: Fault = Fault(0)
-    limiter: Limit = Limit(0)
+    live: Fault = NO_FAULT
+    latched: Fault = NO_FAULT
+    limiter: Limit = NO_LIMIT
     first_fault: int = 0
     origin: int = 100
     current_A: float = 0.0
@@ -229,7 +99,7 @@ class Converter:
         elif self.live:
             self.command_result = 2
         else:
-            self.latched = Fault(0)
+            self.latched = NO_FAULT
             self.first_fault, self.origin = 0, 100
             self.armed = False
             self.state = State.OFF
@@ -242,7 +112,7 @@ class Converter:
         self.setpoints = Setpoints()
         self.armed = self._timed_out = False
         self.current_A = self.reference_A = self.psi_rad = self._started_s = 0.0
-        self.live = self.latched = Fault(0)
+        self.live = self.latched = NO_FAULT
         self.first_fault, self.origin = 0, 100
         self.state = State.INIT
         self.counters.restarts += 1
@@ -300,7 +170,7 @@ class Converter:
         self.psi_rad = dab.phase_rad(self.rating, power, self.measured.battery_V, bus_V)
 
     def _regulate(self, step_s: float, emf_V: float, resistance_Ohm: float, bus_V: float) -> None:
-        self.limiter = Limit(0)
+        self.limiter = NO_LIMIT
         wanted = self.setpoints
         if self.latched:
             self._switch_off(State.FAULT)
@@ -334,7 +204,9 @@ class Converter:
             target = (emf_V - self.reference_V) / max(resistance_Ohm, 1e-4)
         else:
             target = self.setpoints.current_A
-        target = self._limit(target, emf_V, resistance_Ohm, bus_V, cv=cv)
+        source = Source(emf_V, max(resistance_Ohm, 1e-4), max(self.measured.battery_V, 1.0), bus_V)
+        target, acting = bounded(target, source, self.rating, self.limits, self.setpoints if cv else None, self.heatsink_degC)
+        self.limiter |= acting
         reach = self._slew() * step_s
         gap = target - self.reference_A
         if abs(gap) > reach + _SETTLED_A:
@@ -352,33 +224,6 @@ class Converter:
         self.psi_rad += (root - self.psi_rad) * -math.expm1(-step_s / tau_s)
         self.current_A = dab.power_W(self.rating, self.psi_rad, battery_V, bus_V) / battery_V
 
-    def _limit(self, target_A: float, emf_V: float, resistance_Ohm: float, bus_V: float, *, cv: bool) -> float:
-        limits, battery_V = self.limits, max(self.measured.battery_V, 1.0)
-        low = [(limits.charge_A, Limit.CHARGE_CURRENT), (limits.charge_W / battery_V, Limit.POWER)]
-        high = [(limits.discharge_A, Limit.DISCHARGE_CURRENT), (limits.discharge_W / battery_V, Limit.POWER)]
-        phase_A = abs(dab.power_W(self.rating, min(limits.psi_rad, dab.PSI_CLAMP_RAD), battery_V, bus_V)) / battery_V
-        low.append((phase_A, Limit.PHASE))
-        high.append((phase_A, Limit.PHASE))
-        if cv:
-            low.append((self.setpoints.charge_limit_A, Limit.CHARGE_CURRENT))
-            high.append((self.setpoints.discharge_limit_A, Limit.DISCHARGE_CURRENT))
-        else:
-            low.append((max(0.0, (limits.battery_V_max - emf_V) / resistance_Ohm), Limit.BATTERY_V_MAX))
-            high.append((max(0.0, (emf_V - limits.battery_V_min) / resistance_Ohm), Limit.BATTERY_V_MIN))
-        if bus_V >= limits.bus_V_max:
-            high.append((0.0, Limit.BUS_V_MAX))
-        if bus_V <= limits.bus_V_min:
-            low.append((0.0, Limit.BUS_V_MIN))
-        if self.heatsink_degC > _DERATING_FROM_DEGC:
-            derated = self.rating.current_A * max(0.0, 1.0 - (self.heatsink_degC - _DERATING_FROM_DEGC) / 10.0)
-            low.append((derated, Limit.TEMPERATURE))
-            high.append((derated, Limit.TEMPERATURE))
-        bound_A, name = min(low if target_A < 0.0 else high, key=lambda pair: pair[0])
-        if abs(target_A) > bound_A:
-            self.limiter |= name
-            return math.copysign(bound_A, target_A)
-        return target_A
-
     def _measure(self, step_s: float, emf_V: float, resistance_Ohm: float, bus_V: float) -> None:
         now = self.measured
         now.battery_V = emf_V - self.current_A * resistance_Ohm
@@ -394,7 +239,7 @@ class Converter:
 
     def _protect(self, step_s: float) -> None:
         limits, now = self.limits, self.measured
-        live = Fault(0)
+        live = NO_FAULT
         if now.battery_V > limits.trip_battery_OV:
             live |= Fault.BATTERY_OV
         if now.battery_V < limits.trip_battery_UV:
@@ -413,7 +258,7 @@ class Converter:
             self._latch(live)
 
     def _outside(self) -> Fault:
-        live = Fault.COMMUNICATION if self._timed_out and Fault.COMMUNICATION in self.latched else Fault(0)
+        live = Fault.COMMUNICATION if self._timed_out and Fault.COMMUNICATION in self.latched else NO_FAULT
         if self.emergency_stop:
             live |= Fault.EMERGENCY_STOP
         if not self.bms_enable:
@@ -421,8 +266,11 @@ class Converter:
         return live
 
     def _bus_faults(self) -> Fault:
-        """Bus over- and under-voltage. A stage that is OFF watches the lower bound on a rising bus only: a bus that is
-        switched off on purpose decays without a fault, one that is switched on halts the converter."""
+        """Bus over- and under-voltage.
+
+        A stage that is OFF watches the lower bound on a rising bus only: a bus that is switched off on purpose decays without
+        a fault, one that is switched on halts the converter.
+        """
         bus_V, before_V = self.measured.bus_V, self._bus_before_V
         self._bus_before_V = bus_V
         if bus_V > self.limits.trip_bus_OV:
@@ -430,12 +278,12 @@ class Converter:
         low = _DEAD_BUS_V < bus_V < self.limits.trip_bus_UV
         dead = bus_V <= _DEAD_BUS_V and self.running
         watched = self.state not in {State.OFF, State.INIT, State.FAULT} or bus_V > before_V + 1e-9
-        return Fault.BUS_UV if (low and watched) or dead else Fault(0)
+        return Fault.BUS_UV if (low and watched) or dead else NO_FAULT
 
     def _saturation(self, step_s: float) -> Fault:
         saturated = bool(self.limiter & Limit.PHASE)
         self._saturated_s = self._saturated_s + step_s if saturated else 0.0
-        return Fault.PHASE_SATURATED if self._saturated_s > _SATURATED_FOR_S else Fault(0)
+        return Fault.PHASE_SATURATED if self._saturated_s > _SATURATED_FOR_S else NO_FAULT
 
     def _latch(self, faults: Fault) -> None:
         if not self.latched:

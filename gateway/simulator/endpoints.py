@@ -46,9 +46,8 @@ def spoil(data: bytes, faults: DeviceFaults, random: random.Random) -> list[Repl
         damaged = bytearray(data)
         for _ in range(max(1, len(damaged) // 8)):
             damaged[random.randrange(len(damaged))] ^= 1 << random.randrange(8)
-        if damaged == data:
-            damaged[0] ^= 0x80
-        data = bytes(damaged)
+        spoilt = bytes(damaged)
+        data = spoilt if spoilt != data else data[:-1]
     return [Reply(data, faults.late_s)]
 
 

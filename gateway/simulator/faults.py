@@ -24,6 +24,7 @@ class Kind:
 
 _ANY = frozenset({"battery", "converter", "supply"})
 _BATTERY = frozenset({"battery"})
+_SENSED = frozenset({"battery", "converter"})
 _CONVERTER = frozenset({"converter"})
 _POWER = frozenset({"converter", "supply"})
 
@@ -32,20 +33,22 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "silence": Kind("The device answers nothing.", _ANY),
         "freeze": Kind("Measured values stand still; the device goes on answering.", _ANY),
         "corrupt": Kind("Answers are damaged on the wire; value: fraction of the answers, 1 unless given.", _ANY),
-        "late": Kind("Answers come late; value: real seconds, 1 unless given.", _ANY, 1.0),
+        "late": Kind("Answers come late; value: real seconds, 1 unless given.", _ANY),
         "wrong_unit": Kind("Answers carry another unit number (Modbus) or parameter (Orion).", _ANY),
         "refuse": Kind("Commands are refused with the device's own error.", _POWER),
         "stuck_output": Kind("The device accepts commands and keeps its output as it is.", _POWER),
         "trip": Kind("A protection of the device itself acts and latches.", _POWER),
-        "restart": Kind("The device loses power for a moment: outputs off, set values at their power-up state.", _POWER),
-        "offset": Kind("A sensor reads too much: value in V with a cell (0.05 unless given), else in A.", frozenset({"battery", "converter"}), 0.05),
-        "open_wire": Kind("The sense wire of a cell is open: the BMS reads 0 V there and sets a trouble code.", _BATTERY, cell=True),
+        "restart": Kind("The device loses power for a moment: output off, set values at their power-up state.", _POWER),
+        "offset": Kind("A sensor reads too much: 0.05 V on a cell if one is given, else 1 A, unless value says.", _SENSED),
+        "open_wire": Kind(
+            "The sense wire of a cell is open: the BMS reads 0 V there and sets a trouble code.", _BATTERY, cell=True
+        ),
         "heat": Kind("A heater takes a cell (all without one) to value degC, 80 unless given, at 5 K/s.", _BATTERY, 80.0),
-        "internal_short": Kind("A short inside a cell; value: its resistance in ohm, 0.02 unless given.", _BATTERY, 0.02, cell=True),
+        "internal_short": Kind("A short inside a cell; value: ohms, 0.02 unless given.", _BATTERY, 0.02, cell=True),
         "bms_enable": Kind("The BMS withdraws the hard-wired enable of the string's converter.", _BATTERY),
         "open_contactor": Kind("The string is disconnected from its converter or from the bus.", _BATTERY),
     }
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ class DeviceFaults:
     current_offset: float = 0.0
     cell_offset_V: dict[int, float] = field(default_factory=dict[int, float])
     open_wires: set[int] = field(default_factory=set[int])
-    kept: dict[Hashable, object] = field(default_factory=dict["Hashable", object])
+    kept: dict[object, object] = field(default_factory=dict[object, object])
     """Answers of a frozen device."""
 
     def set(self, fault: Fault) -> None:

@@ -11,8 +11,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 SOC_MIN = -0.3
 SOC_MAX = 1.1
@@ -20,7 +24,10 @@ _STEP = 0.001
 _POINTS = round((SOC_MAX - SOC_MIN) / _STEP) + 1
 _LEAD_ACID_EMPTY = 0.2
 
-_LFP_SOC = (0.0, 0.01, 0.02, 0.05, 0.10, 0.15, 0.20, 0.25, 0.30, 0.40, 0.50, 0.60, 0.65, 0.70, 0.75, 0.80, 0.90, 0.95, 0.98)  # fmt: skip
+_LFP_SOC = (
+    0.0, 0.01, 0.02, 0.05, 0.10, 0.15, 0.20, 0.25, 0.30, 0.40,
+    0.50, 0.60, 0.65, 0.70, 0.75, 0.80, 0.90, 0.95, 0.98,
+)  # fmt: skip
 _LFP_V = (
     2.0000, 2.7508, 2.8730, 3.0502, 3.1894, 3.2109, 3.2307, 3.2514, 3.2672, 3.2897,
     3.2994, 3.3031, 3.3055, 3.3087, 3.3140, 3.3249, 3.3418, 3.3440, 3.3480,

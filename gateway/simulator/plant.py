@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gateway.simulator.bus import Bus
 from gateway.simulator.cells import Cells
 from gateway.simulator.chemistry import CHEMISTRY
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from gateway.simulator.bus import Bus
     from gateway.simulator.chemistry import CellSpec
     from gateway.simulator.converter import Converter
 

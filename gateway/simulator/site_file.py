@@ -103,7 +103,7 @@ def _tables(document: Table, key: str) -> Sequence[Table]:
 def load(site: Path, plant: Path | None = None) -> SimSite:
     """Read the site file and the plant file. SiteError, OSError or tomllib.TOMLDecodeError when they cannot be used."""
     document = cast("Table", tomllib.loads(site.read_text(encoding="utf-8")))
-    extra = cast("Table", tomllib.loads(plant.read_text(encoding="utf-8"))) if plant else {}
+    extra = cast("Table", tomllib.loads(plant.read_text(encoding="utf-8") if plant else ""))
     try:
         grid = cast("Table", document.get("grid", {}))
         wires = [_wire(row) for row in _tables(document, "transport") if str(row["port"]).startswith("sim:")]

@@ -34,6 +34,9 @@ class Protection(IntFlag):
     WATCHDOG = 1 << 11
 
 
+NO_PROTECTION = Protection(0)
+
+
 @dataclass(slots=True)
 class SupplyRating:
     """Full scale; programmable to 102 %, protections to 120 %."""
@@ -70,7 +73,7 @@ class Supply:
 
     rating: SupplyRating = field(default_factory=SupplyRating)
     settings: SupplySettings = field(default_factory=SupplySettings)
-    protection: Protection = Protection(0)
+    protection: Protection = NO_PROTECTION
     under_voltage: bool = False
     regulation: Regulation = Regulation.OFF
     reference_V: float = 0.0
@@ -105,7 +108,7 @@ class Supply:
 
     def clear_protection(self) -> None:
         """Clear what is latched: the output returns to its programmed state, so clearing re-energises."""
-        self.protection = Protection(0)
+        self.protection = NO_PROTECTION
         self.under_voltage = False
 
     def advance(self, step_s: float, bus_V: float) -> bool:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from gateway.simulator import dab
 from gateway.simulator.bus import Bus
 from gateway.simulator.chemistry import CHEMISTRY
-from gateway.simulator.converter import Converter, factory_limits
+from gateway.simulator.converter import Converter
+from gateway.simulator.converter_data import factory_limits
 from gateway.simulator.devices.controlcard import Clocks, ControlCard
 from gateway.simulator.devices.orion import Orion
 from gateway.simulator.devices.rack_bms import RackBms

@@ -21,7 +21,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 from gateway.simulator import modbus_wire as wire
-from gateway.simulator.converter import Fault, Limits, Mode, Setpoints, State, factory_limits
+from gateway.simulator.converter_data import Fault, Limits, Mode, Setpoints, State, factory_limits
 
 if TYPE_CHECKING:
     import random

@@ -1,6 +1,6 @@
-"""Orion Jr battery management system on its RS-232 port: OBD2 requests and answers as ASCII hexadecimal.
+r"""Orion Jr battery management system on its RS-232 port: OBD2 requests and answers as ASCII hexadecimal.
 
-`:<LEN><MODE><PID><DATA>\\n`, LEN counting the bytes after itself; no checksum. Facts: Ewert application note AN2586 as used by
+`:<LEN><MODE><PID><DATA>\n`, LEN counting the bytes after itself; no checksum. Facts: Ewert application note AN2586 as used by
 public loggers; the PID numbers and scales are listed beside each row. Numbers are big-endian.
 """
 

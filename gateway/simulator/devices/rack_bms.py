@@ -35,9 +35,11 @@ class RackBms:
         return self._faults.keep((address, count), found)
 
     def read_holding(self, address: int, count: int) -> Sequence[int]:
+        del address, count  # it has none
         raise wire.Refusal(wire.ILLEGAL_ADDRESS)
 
     def write(self, address: int, values: Sequence[int]) -> None:
+        del address, values
         raise wire.Refusal(wire.ILLEGAL_ADDRESS)
 
     def _cells(self) -> dict[int, int]:

@@ -53,11 +53,12 @@ class EventRegister:
             (f"{root}[:EVENt]", True, self._read_event),
         ]
         for header, name in (("ENABle", "enable"), ("PTRansition", "positive"), ("NTRansition", "negative")):
-            found += [
-                (f"{root}:{header}", True, lambda _, name=name: str(getattr(self, name))),
-                (f"{root}:{header}", False, lambda unit, name=name: self._set(name, unit)),
-            ]
+            read, write = self._mask(name)
+            found += [(f"{root}:{header}", True, read), (f"{root}:{header}", False, write)]
         return found
+
+    def _mask(self, name: str) -> tuple[Callable[[Unit], str | None], Callable[[Unit], str | None]]:
+        return (lambda _: str(getattr(self, name))), (lambda unit: self._set(name, unit))
 
     def _set(self, name: str, unit: Unit) -> None:
         if not unit.parameters:

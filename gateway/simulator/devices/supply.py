@@ -260,11 +260,13 @@ class ScpiSupply:
 
 
 def _one(unit: Unit) -> str:
-    if not unit.parameters:
-        raise ScpiError(-109)
-    if len(unit.parameters) > 1:
-        raise ScpiError(-108)
-    return unit.parameters[0]
+    match unit.parameters:
+        case (only,):
+            return only
+        case ():
+            raise ScpiError(-109)
+        case _:
+            raise ScpiError(-108)
 
 
 def _both(

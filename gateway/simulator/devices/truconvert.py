@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gateway.simulator import modbus_wire as wire
-from gateway.simulator.converter import Limit, Mode, Setpoints, State
+from gateway.simulator.converter_data import Limit, Mode, Setpoints, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,7 +23,8 @@ _DCDC_STATE = {
     State.INIT: 0, State.OFF: 0, State.STANDBY: 0, State.RAMP_UP: 3, State.RUN_CC: 2, State.RUN_CV: 5, State.RAMP_DOWN: 6,
     State.FAULT: 99,
 }  # fmt: skip
-_LIMITER = ((Limit.POWER, 1), (Limit.CHARGE_CURRENT, 2), (Limit.DISCHARGE_CURRENT, 4), (Limit.BATTERY_V_MAX, 8), (Limit.BATTERY_V_MIN, 16))  # fmt: skip
+_LIMITER = Limit.POWER | Limit.CHARGE_CURRENT | Limit.DISCHARGE_CURRENT | Limit.BATTERY_V_MAX | Limit.BATTERY_V_MIN
+"""The limiter bits 1, 2, 4, 8 and 16 of register 5123 are those of the ControlCard."""
 _TIMEOUT_S = 10.0
 
 
@@ -70,7 +71,7 @@ class TruConvert:
             5113: power_W >> 16,
             5114: power_W,
             5120: 1000,
-            5123: sum(bit for limit, bit in _LIMITER if c.limiter & limit),
+            5123: int(c.limiter & _LIMITER),
             5126: round(m.bus_V * 10),
             5127: round(m.bus_V * 10),
         }
