@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import sys
 from pathlib import Path
 
@@ -18,6 +19,7 @@ CHUNK = 500
 
 
 async def flood(endpoint: str, site_json: Path) -> int:
+    logging.getLogger("asyncua").setLevel(logging.ERROR)  # it remarks on the session time-out that the server grants
     site = read_site(site_json)
     loop = asyncio.get_running_loop()
     ended = asyncio.ensure_future(loop.run_in_executor(None, sys.stdin.readline))
