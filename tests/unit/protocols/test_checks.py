@@ -190,6 +190,13 @@ def test_plain_steps_run_on_each_string_named() -> None:
     assert [item.string.id for item in bind(protocol, site(), ["A", "B"])] == ["A", "B"]
 
 
+def test_strings_that_do_not_fit_the_tracks_are_a_problem_of_the_file() -> None:
+    found = check_against(shipped("hybrid_charge"), site(), ["A"])
+    assert [(problem.key, problem.text) for problem in found] == [
+        ("track", "hybrid_charge has 2 tracks, but 1 strings are named")
+    ]
+
+
 def test_a_site_without_the_chemistry_says_so() -> None:
     plant = site()
     lead_only = replace(plant, strings=plant.strings[1:2])

@@ -396,3 +396,40 @@ def test_progress_goes_from_where_the_step_began_to_its_end(tmp_path: Path) -> N
         bench.go(1.0, cell_voltage_max=volts)
         shares.append(bench.state.step.progress if bench.state.step else None)
     assert shares == pytest.approx([0.0, 0.25, 0.25, 0.5])
+
+
+def test_a_current_limit_watches_its_own_direction(tmp_path: Path) -> None:
+    limited = '[limits]\ncharge_current_max = "5.5 A"\ndischarge_current_max = "1 A"\n' + charge()
+    bench = Bench(tmp_path, limited)
+    bench.go()
+    bench.go(converter_current=-5.4)
+    assert bench.state.status is Status.RUNNING
+    bench.go(converter_current=-5.6)
+    assert bench.state.reason == "limit charge_current_max 5.5 A passed at 5.6"
+    other = Bench(tmp_path, limited)
+    other.go()
+    other.go(converter_current=1.1)
+    assert other.state.reason == "limit discharge_current_max 1 A passed at 1.1"
+
+
+def test_a_run_has_a_longest_duration_pauses_included(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, '[limits]\nduration_max = "2 h"\n' + REST)
+    bench.go()
+    bench.state = engine.pause(bench.state, "held")
+    bench.go(7200.0)
+    assert bench.state.status is Status.PAUSED
+    bench.go(1.0)
+    assert bench.state.status is Status.STOPPING
+
+
+def test_a_discharge_ends_at_its_lowest_cell_and_counts_what_it_took(tmp_path: Path) -> None:
+    discharge = charge('"cell_voltage_min <= 2.8 V"').replace('"charge"', '"discharge"')
+    bench = Bench(tmp_path, discharge)
+    demand = bench.go(cell_voltage_min=3.2).demand
+    assert demand is not None
+    assert (demand.current_A, demand.charge_limit_A, demand.discharge_limit_A) == (5.0, 0.0, 5.0)
+    bench.go(360.0, real_s=1.0, cell_voltage_min=3.1, converter_current=5.0)
+    bench.go(360.0, real_s=1.0, cell_voltage_min=2.79, converter_current=5.0)
+    assert bench.ended_by == ["cell_voltage_min <= 2.8 V"]
+    assert bench.state.results[0].charge_Ah == pytest.approx(0.75)
+    assert bench.state.results[0].energy_Wh == pytest.approx(0.75 * 13.1)
