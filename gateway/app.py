@@ -165,7 +165,7 @@ class Control:
             self._derived.update(string.id)
 
     def _check(self) -> None:
-        self._guard.check(self._guard.scopes)
+        self._guard.cycle()
 
     def _keep_time(self) -> None:
         self._timekeeper.update(self._runner.time_to_nearest_end_s(), running=self._runner.is_active)
