@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.device_roles import ConverterMode
@@ -43,7 +43,7 @@ inputs = st.builds(Inputs, readings, st.booleans(), st.sampled_from([None, True,
 bad = st.builds(Reading, st.sampled_from([math.nan, math.inf, -math.inf]), st.integers(0, 50))
 bad_inputs = st.builds(Inputs, st.dictionaries(st.sampled_from(NAMES), bad), st.booleans(), st.sampled_from([None, True, False]))
 actions = st.sampled_from(["advance"] * 8 + ["pause", "resume", "abort"])
-cycles = st.lists(st.tuples(actions, inputs, st.floats(min_value=0.0, max_value=4000.0)), max_size=40)
+cycles = st.lists(st.tuples(actions, inputs, st.floats(min_value=0.0, max_value=4000.0)), max_size=25)
 names = st.sampled_from(sorted(PROGRAMS))
 
 
@@ -65,7 +65,7 @@ def fold(name: str, given_cycles):
 
 
 @given(names, cycles)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_the_demand_never_exceeds_the_step_nor_goes_the_wrong_way(name: str, given_cycles) -> None:
     program = PROGRAMS[name]
     largest_A = max(step.current_A for step in program.steps)
@@ -89,7 +89,7 @@ def test_the_demand_never_exceeds_the_step_nor_goes_the_wrong_way(name: str, giv
 
 
 @given(names, cycles)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_the_bms_ceiling_is_never_exceeded(name: str, given_cycles) -> None:
     for _, given_inputs, result in fold(name, given_cycles):
         ceiling = given_inputs.value("charge_limit")
@@ -99,7 +99,7 @@ def test_the_bms_ceiling_is_never_exceeded(name: str, given_cycles) -> None:
 
 
 @given(names, cycles)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_clocks_never_run_backwards_and_pauses_stop_only_the_step_clock(name: str, given_cycles) -> None:
     for before, _, result in fold(name, given_cycles):
         state = result.state
@@ -115,7 +115,7 @@ def test_clocks_never_run_backwards_and_pauses_stop_only_the_step_clock(name: st
 
 
 @given(names, cycles)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_once_stopping_the_converter_stays_off(name: str, given_cycles) -> None:
     stopping = False
     for _, _, result in fold(name, given_cycles):
@@ -126,7 +126,7 @@ def test_once_stopping_the_converter_stays_off(name: str, given_cycles) -> None:
 
 
 @given(names, st.lists(st.tuples(st.just("advance"), bad_inputs, st.floats(min_value=0.0, max_value=600.0)), max_size=30))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_without_good_data_a_charge_ends_by_nothing_but_abort_or_timeout(name: str, given_cycles) -> None:
     for _, _, result in fold(name, given_cycles):
         for item in result.state.results:
@@ -134,7 +134,7 @@ def test_without_good_data_a_charge_ends_by_nothing_but_abort_or_timeout(name: s
 
 
 @given(st.floats(min_value=1.0, max_value=600.0), st.integers(min_value=1, max_value=60))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_low_current_that_is_not_renewed_is_no_taper(dt_s: float, count: int) -> None:
     """A frozen sample under a running site clock: the blanking time waits for new samples."""
     program = PROGRAMS["lead"]
@@ -148,7 +148,7 @@ def test_a_low_current_that_is_not_renewed_is_no_taper(dt_s: float, count: int) 
 
 
 @given(st.lists(st.booleans(), max_size=30), st.floats(min_value=0.01, max_value=120.0))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_pausing_and_resuming_in_any_order_keeps_the_step_clock_exact(pauses: list[bool], dt_s: float) -> None:
     program = PROGRAMS["lfp"]
     good = {
