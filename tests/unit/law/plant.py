@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -248,6 +248,7 @@ class FakeWriter:
         self.holds: dict[str, dict[str, float]] = {}
         self.log: list[tuple[str, dict[str, float]]] = []
         self.fail: dict[str, FieldError] = {}
+        self.attempts: Counter[str] = Counter()
         self.deaf: set[str] = set()
         self.slow: dict[str, asyncio.Event] = {}
         self.slow_answer: dict[str, asyncio.Event] = {}
@@ -255,6 +256,7 @@ class FakeWriter:
         self.received: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
 
     async def write(self, device: str, values: Mapping[str, float]) -> None:
+        self.attempts[device] += 1
         if device in self.fail:
             raise self.fail[device]
         if device in self.slow:

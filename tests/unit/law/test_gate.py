@@ -366,6 +366,25 @@ class TestTrip:
         assert bench.gate.tripped("string.A")
         assert bench.gate.tripped("string.B")
 
+    async def test_the_grid_waits_for_a_converter_that_takes_its_time(self, bench: Bench) -> None:
+        bench.writer.slow["dab_a"] = asyncio.Event()
+        bench.gate.trip("site", "STOP")
+        await settle()
+        assert [device for device, _ in bench.writer.log] == ["dab_b"]
+        bench.writer.slow["dab_a"].set()
+        await settle()
+        assert [device for device, _ in bench.writer.log] == ["dab_b", "dab_a", "rps"]
+
+    async def test_a_demand_during_an_attempt_writes_once_more(self, bench: Bench) -> None:
+        bench.writer.slow_answer["dab_a"] = asyncio.Event()
+        bench.gate.make_safe("string.A")
+        await settle()
+        bench.gate.trip("string.A", "too hot")
+        bench.writer.slow_answer["dab_a"].set()
+        await settle()
+        assert len(bench.writer.written("dab_a")) == 2
+        assert bench.gate.confirmed_safe("string.A")
+
     async def test_a_silent_converter_does_not_keep_the_grid_on(self, bench: Bench) -> None:
         bench.writer.silence("dab_a")
         bench.gate.trip("site", "STOP")
@@ -385,10 +404,11 @@ class TestTrip:
         bench.gate.trip("string.A", "too hot")
         await settle()
         assert bench.journal.kinds("safe_state") == ["safe_state"]
-        for wait_s in (0.2, 0.4, 0.8, 1.6, 2.0):
+        for attempt, wait_s in enumerate((0.2, 0.4, 0.8, 1.6, 2.0, 2.0), start=1):
             await bench.tick(wait_s - 0.01)
-            assert bench.writer.log == []
+            assert bench.writer.attempts["dab_a"] == attempt
             await bench.tick(0.02)
+            assert bench.writer.attempts["dab_a"] == attempt + 1
         bench.writer.fail.clear()
         await bench.tick(2.1)
         assert bench.writer.log == [("dab_a", DAB_SAFE)]

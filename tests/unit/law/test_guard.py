@@ -412,6 +412,17 @@ class TestAlarms:
         await plant.run(0.1)
         assert [row["active"] for row in plant.guard.alarm_rows()] == [False]
 
+    async def test_a_loss_that_nobody_saw_is_raised_again_after_its_delay(self, plant: Plant) -> None:
+        for seconds in (3.0, 1.0):
+            plant.snapshot.set("device.bms_a.comm.state", 3.0)
+            await plant.run(seconds)
+            plant.snapshot.set("device.bms_a.comm.state", 2.0)
+            await plant.run(1.0)
+        plant.snapshot.set("device.bms_a.comm.state", 3.0)
+        await plant.run(3.0)
+        told = [record["data"]["transition"] for record in plant.journal.records if record["kind"] == "alarm"]
+        assert told == ["raised", "cleared", "raised"]
+
     async def test_a_short_silence_is_none(self, plant: Plant) -> None:
         for _ in range(5):
             plant.snapshot.set("device.bms_a.comm.state", 3.0)
