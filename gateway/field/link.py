@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gateway.errors import FieldError
-    from gateway.field.codec import Decoded
+    from gateway.field.block_codec import Decoded
     from gateway.field.drivers.base import Driver, Part
     from gateway.field.health import Health
     from gateway.field.settings import DeviceSettings

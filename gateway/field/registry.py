@@ -5,6 +5,7 @@ Groups: `bess_gateway.transports` (kind -> `OpenTransport`) and `bess_gateway.dr
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, cast
 
@@ -35,6 +36,7 @@ def driver_class(language: str) -> type[Driver]:
     return cast("type[Driver]", _load(DRIVERS, language, "wire language"))
 
 
+@cache
 def _load(group: str, name: str, what: str) -> object:
     found = entry_points(group=group, name=name)
     if not found:

@@ -11,8 +11,9 @@ import pytest
 
 from gateway.data import maps_dir
 from gateway.errors import DeviceRefused
+from gateway.field.block_codec import BlockCodec
 from gateway.field.blocks import plan
-from gateway.field.codec import BlockCodec, decode_text
+from gateway.field.codec import decode_text
 from gateway.field.device_map import DeviceMap, load_map
 from gateway.field.drivers.modbus_pdu import read_data, read_request
 from gateway.field.drivers.orion import answer_data, request_line
@@ -24,7 +25,7 @@ from gateway.field.transports.modbus_tcp import tcp_frame
 from gateway.points import Quality
 
 if TYPE_CHECKING:
-    from gateway.field.codec import Decoded
+    from gateway.field.block_codec import Decoded
     from gateway.field.transports.base import Request
 
 MAPS = sorted(Path(maps_dir()).glob("*.toml"))

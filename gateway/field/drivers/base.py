@@ -16,7 +16,7 @@ from gateway.points import Quality
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
-    from gateway.field.codec import Decoded
+    from gateway.field.block_codec import Decoded
     from gateway.field.map_model import MapPoint, ScanClass
     from gateway.field.settings import DeviceSettings
     from gateway.field.transports.base import Request

@@ -6,8 +6,9 @@ import math
 from typing import TYPE_CHECKING
 
 from gateway.errors import DeviceRefused, FieldError, FrameError, WrongDevice
+from gateway.field.block_codec import BitCodec, BlockCodec, Decoded
 from gateway.field.blocks import ReadBlock, plan
-from gateway.field.codec import BitCodec, BlockCodec, Decoded, encode, raw_number
+from gateway.field.codec import encode, raw_number
 from gateway.field.drivers.base import (
     BadRequest,
     Part,

@@ -14,8 +14,8 @@ import re
 from typing import TYPE_CHECKING
 
 from gateway.errors import DeviceRefused, FieldError, FrameError, WrongDevice
+from gateway.field.block_codec import BlockCodec, Decoded
 from gateway.field.blocks import RequestGroup, by_request
-from gateway.field.codec import BlockCodec, Decoded
 from gateway.field.drivers.base import Part, ProbeRow, SafeFrame, check_writes, failed_rows, readback_points, value_rows
 from gateway.field.transports.base import Request
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gateway.errors import DeviceRefused, FieldError, FrameError, WrongDevice
+from gateway.field.block_codec import Decoded
 from gateway.field.blocks import RequestGroup, by_scan
-from gateway.field.codec import Decoded, decode_text, encode_text
+from gateway.field.codec import decode_text, encode_text
 from gateway.field.drivers.base import BadRequest, Part, ProbeRow, SafeFrame, check_writes, failed_rows, readback_points
 from gateway.field.transports.base import Request
 from gateway.points import Kind, Quality

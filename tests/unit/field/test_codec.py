@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.field.codec import BitCodec, BlockCodec, decode_text, encode, encode_text, reordered, scaled, text_of
+from gateway.field.block_codec import BitCodec, BlockCodec
+from gateway.field.codec import decode_text, encode, encode_text, reordered, scaled, text_of
 from gateway.field.map_model import INTEGER_LIMITS, ORDERS, TYPE_BYTES, MapPoint, Register
 from gateway.points import Access, Kind, Quality
 
@@ -58,8 +59,10 @@ def test_a_block_decodes_like_its_points_one_by_one(layout: list[tuple[str, str,
             MapPoint(name=f"p{number}", type=value_type, order=order, address=address, length=length, scale=scale, **limits)
         )
         address += length
-    decoded = BlockCodec(list(reversed(points)), 100).decode(data)
-    for at, point in enumerate(points):
+    codec = BlockCodec(list(reversed(points)), 100)
+    decoded = codec.decode(data)
+    assert sorted(point.name for point in codec.points) == sorted(point.name for point in points)
+    for at, point in enumerate(codec.points):
         begin = 2 * (point.address - 100)
         piece = reordered(data[begin : begin + 2 * point.length], point.order)
         code = {

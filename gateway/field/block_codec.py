@@ -1,0 +1,209 @@
+"""Decoding a whole read at once: from the bytes of an answer to the values of all its points. Pure.
+
+One gather puts the bytes of every integer point, whatever its width, sign and byte order, into the upper bytes of a
+signed 64-bit number: a 16-bit value becomes the value times 2 to the 48th, signed or not filled up with zeros. That is
+exact in float64, and the factor that undoes it is part of the scale. So a block of sixty mixed points costs a handful of
+array operations. Floating-point and unsigned 64-bit points are gathered likewise, each kind at once.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gateway.field.codec import factors, scaled, text_of
+from gateway.field.map_model import INTEGER_LIMITS, ORDERS, TYPE_BYTES
+from gateway.points import Kind, Quality
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from gateway.field.map_model import MapPoint
+
+_OUT_OF_RANGE = np.uint8(Quality.BAD_OUT_OF_RANGE)
+_SENSOR_FAILURE = np.uint8(Quality.BAD_SENSOR_FAILURE)
+_WORD = 8
+"""Bytes of the numbers into which integers are gathered."""
+_WIDE = {"float32": "<f4", "float64": "<f8", "uint64": "<u8"}
+"""Types that are no part of a signed 64-bit number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """Values and qualities of a read, in the order of the codec's `points`, and its texts. Not to be changed."""
+
+    values: NDArray[np.float64]
+    qualities: NDArray[np.uint8] | Quality
+    texts: Mapping[str, str]
+
+
+class BlockCodec:
+    """Decodes the data bytes of one read.
+
+    `points` are the numeric points in the order of the values, `texts` the text points. `start` is the address of the
+    first register (or byte) of the read, `width` the bytes per address: 2 for registers, 1 for bytes.
+    """
+
+    def __init__(self, points: Sequence[MapPoint], start: int, width: int = 2) -> None:
+        self._start, self._width = start, width
+        ordered = sorted(points, key=lambda point: (point.type in _WIDE, point.type, point.address, point.bit or 0))
+        if not any(point.type in _WIDE for point in points):
+            ordered.sort(key=lambda point: (point.address, point.bit or 0))
+        self.points = tuple(point for point in ordered if point.kind is not Kind.TEXT)
+        self.texts = tuple(point for point in ordered if point.kind is Kind.TEXT)
+        self.size = max((self._span(point)[1] for point in points), default=0)
+        """Bytes that an answer must have at least."""
+        self._integers = sum(point.type not in _WIDE for point in self.points)
+        self._gather = self._places(self.points[: self._integers], _WORD)
+        self._others = tuple(self._other_groups())
+        self._sentinels = np.array([math.nan if p.not_available is None else p.not_available for p in self.points])
+        self._has_sentinel = bool((~np.isnan(self._sentinels)).any())
+        self._prepare_scales()
+        self._last: bytes | None = None
+        self._result = Decoded(np.empty(0), Quality.GOOD, {})
+
+    def decode(self, data: bytes) -> Decoded:
+        """Values of an answer's data bytes. Bytes equal to the last ones give the same result object.
+
+        ValueError when there are too few bytes.
+        """
+        if data == self._last:
+            return self._result
+        if len(data) < self.size:
+            msg = f"{len(data)} bytes of data, expected {self.size}"
+            raise ValueError(msg)
+        values, qualities = self._numbers(data) if self.points else (np.empty(0), Quality.GOOD)
+        texts = {p.name: self._text(p, data) for p in self.texts} if self.texts else {}
+        self._result = Decoded(values, qualities, texts)
+        self._last = data
+        return self._result
+
+    def raw(self, point: MapPoint, data: bytes) -> str:
+        """A point's bytes as hexadecimal, as they came."""
+        begin, end = self._span(point)
+        return data[begin:end].hex().upper()
+
+    def _numbers(self, data: bytes) -> tuple[NDArray[np.float64], NDArray[np.uint8] | Quality]:
+        raw = np.empty(len(self.points))
+        octets = np.frombuffer(b"\0" + data, dtype=np.uint8)
+        if self._integers:
+            np.multiply(octets[self._gather].view("<i8"), self._shift, out=raw[: self._integers])
+        for begin, end, gather, kind in self._others:
+            raw[begin:end] = octets[gather].view(kind)
+        values = np.divide(raw, self._divisor)
+        if self._has_multiplier:
+            values *= self._multiplier
+        if self._has_offset:
+            values += self._offset
+        for at in self._singly:
+            values[at] = scaled(self.points[at], raw.item(at))[0]
+        np.greater_equal(values, self._low, out=self._inside)
+        np.less_equal(values, self._high, out=self._below)
+        self._inside &= self._below
+        # Comparing bytes costs a fifth of all() and any() at this size.
+        if self._inside.tobytes() == self._all_inside and not (self._has_sentinel and bool((raw == self._sentinels).any())):
+            return values, Quality.GOOD
+        return self._judged(raw, values)
+
+    def _judged(
+        self, raw: NDArray[np.float64], values: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.uint8] | Quality]:
+        """The slower way, for blocks in which some sensor has failed or some value lies outside its range."""
+        qualities = np.zeros(len(values), dtype=np.uint8)
+        qualities[~((values >= self._low) & (values <= self._high))] = _OUT_OF_RANGE
+        qualities[(raw == self._sentinels) | ~np.isfinite(raw)] = _SENSOR_FAILURE
+        for at in self._singly:
+            qualities[at] = scaled(self.points[at], raw.item(at))[1]
+        values[qualities != 0] = np.nan
+        return values, qualities
+
+    def _prepare_scales(self) -> None:
+        points = self.points
+        pairs = [factors(point.scale) for point in points]
+        self._shift = np.array(
+            [2.0 ** (8 * (TYPE_BYTES[p.type] - _WORD)) if _on_top(p) else 1.0 for p in points[: self._integers]]
+        )
+        self._multiplier, self._divisor = np.array([first for first, _ in pairs]), np.array([second for _, second in pairs])
+        self._offset = np.array([point.offset for point in points])
+        self._has_multiplier, self._has_offset = bool((self._multiplier != 1.0).any()), bool(self._offset.any())
+        self._low = np.array([-1e300 if p.low is None else p.low for p in points])
+        self._high = np.array([1e300 if p.high is None else p.high for p in points])
+        self._singly = tuple(at for at, p in enumerate(points) if p.translate or p.bit is not None)
+        self._inside, self._below = (np.empty(len(points), dtype=np.bool_) for _ in range(2))
+        self._all_inside = b"\1" * len(points)
+
+    def _other_groups(self) -> list[tuple[int, int, NDArray[np.intp], str]]:
+        """(first point, end, bytes to gather, type) of the points that are no integers of up to 64 bits with sign."""
+        groups: list[tuple[int, int, NDArray[np.intp], str]] = []
+        begin = self._integers
+        while begin < len(self.points):
+            kind = self.points[begin].type
+            end = begin + sum(point.type == kind for point in self.points[begin:])
+            groups.append((begin, end, self._places(self.points[begin:end], TYPE_BYTES[kind]), _WIDE[kind]))
+            begin = end
+        return groups
+
+    def _places(self, points: Sequence[MapPoint], width: int) -> NDArray[np.intp]:
+        """Where to take each byte from, for little-endian numbers of `width` bytes; 0 is the zero put before the data."""
+        places: list[int] = []
+        for point in points:
+            begin, end = self._span(point)
+            taken = [1 + begin + at for at in reversed(_order_of_bytes(end - begin, point.order))]
+            zeros = [0] * (width - len(taken))
+            places += zeros + taken if _on_top(point) else taken + zeros
+        return np.array(places, dtype=np.intp)
+
+    def _text(self, point: MapPoint, data: bytes) -> str:
+        begin, end = self._span(point)
+        return text_of(data[begin:end], point.order)
+
+    def _span(self, point: MapPoint) -> tuple[int, int]:
+        begin = (point.address - self._start) * self._width
+        return begin, begin + TYPE_BYTES.get(point.type, point.length * self._width)
+
+
+def _on_top(point: MapPoint) -> bool:
+    """True for a number with a sign: its bytes go to the upper end, so that its sign bit is the sign bit."""
+    return point.type in INTEGER_LIMITS and INTEGER_LIMITS[point.type][0] < 0
+
+
+def _order_of_bytes(size: int, order: str) -> list[int]:
+    """The bytes of a value of `size` bytes as they stand on the wire, most significant first."""
+    places = list(range(size))
+    if order in {ORDERS[1], ORDERS[2]}:  # bytes of each register swapped
+        places = [at ^ 1 for at in places] if size > 1 else places
+    if order in {ORDERS[1], ORDERS[3]}:  # registers reversed
+        places = [at for begin in range(size - 2, -1, -2) for at in places[begin : begin + 2]] if size > 1 else places
+    return places
+
+
+class BitCodec:
+    """Decodes coils and discrete inputs: one bit each, the first in the lowest bit of the first byte.
+
+    (MODBUS Application Protocol V1.1b3, 6.1.)
+    """
+
+    def __init__(self, points: Sequence[MapPoint], start: int) -> None:
+        self.points = tuple(sorted(points, key=lambda point: point.address))
+        self.texts: tuple[MapPoint, ...] = ()
+        self._start = start
+        self._at = np.array([point.address - start for point in self.points], dtype=np.intp)
+        self.size = max((point.address - start) // 8 + 1 for point in self.points)
+
+    def decode(self, data: bytes) -> Decoded:
+        """0.0 or 1.0 per point. ValueError when there are too few bytes."""
+        if len(data) < self.size:
+            msg = f"{len(data)} bytes of data, expected {self.size}"
+            raise ValueError(msg)
+        bits = np.unpackbits(np.frombuffer(data, dtype=np.uint8), bitorder="little")
+        return Decoded(bits[self._at].astype(np.float64), Quality.GOOD, {})
+
+    def raw(self, point: MapPoint, data: bytes) -> str:
+        """A point's bit, "0" or "1"."""
+        at = point.address - self._start
+        return str(data[at // 8] >> at % 8 & 1)
