@@ -66,15 +66,16 @@ _HOUSEKEEPING_S = 1.0
 _COUNTERS_EVERY = 10
 """Rounds of housekeeping between two saves of the charge counters."""
 _STOP_WITHIN_S = 15.0
+SERVERS = ("opcua",)
+"""Processes that announce where they listen, in a file of their name in the run directory."""
 _AT_REST = frozenset({SiteState.STOPPED, SiteState.FAULT})
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line may change: the fastest clock of a simulated site, and the OPC UA endpoint."""
+    """What the command line may change: the fastest clock of a simulated site."""
 
     fastest: float = 1.0
-    opcua_endpoint: str | None = None
 
 
 def _ports(loaded: LoadedSite, paths: Paths) -> SimPorts:
@@ -188,7 +189,7 @@ class Control:
             scheduler=self._scheduler,
             journal=self._journal,
             reports=self._reports,
-            endpoints=self._endpoints(),
+            endpoints=self._endpoints,
             clock=self._clock,
         )
         self._write_site()
@@ -267,8 +268,12 @@ class Control:
     # What others read
 
     def _endpoints(self) -> Mapping[str, str]:
-        opcua = self._site.opcua
-        return {} if opcua is None else {"opcua": self._options.opcua_endpoint or opcua.endpoint}
+        """Where the servers that run say that they listen."""
+        found: dict[str, str] = {}
+        for server in SERVERS:
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                found[server] = str(json.loads((self._paths.run / f"{server}.json").read_text())["endpoint"])
+        return found
 
     def _write_site(self) -> None:
         protocols = [_published(protocol) for protocol in self._protocols.values()]

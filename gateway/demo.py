@@ -22,11 +22,17 @@ from gateway.errors import ControlUnavailable, GatewayError
 from gateway.simulator.control import SimClient
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from gateway.paths import Paths
 
 PROTOCOL = "hybrid_charge"
+LITHIUM, LEAD = "A", "B"
+CC_STEP, CV_STEP = "bulk", "absorb"
+DISTURBANCE_MAX = 0.01
+"""The lead-acid string's step from constant current to constant voltage may move the other current by this share."""
+_AROUND = 20
+"""Samples before and after that step that are compared."""
 OVERSHOOT_MAX_MV = 5.0
 CV_CURRENT_BELOW_A = 4.0
 """80 % of the 5 A of the constant-current step: a lower current in voltage mode shows that the voltage was held."""
@@ -49,6 +55,8 @@ class Watch:
     """Step id -> the plant's true highest cell voltage up to its end."""
     voltage_mode_current_A: list[float] = field(default_factory=list[float])
     """Converter current (magnitude) in samples in which the converter reported voltage mode."""
+    current_A: list[tuple[str, float]] = field(default_factory=list[tuple[str, float]])
+    """The plant's true current, and the step that the other string was in."""
 
 
 class Demo:
@@ -70,10 +78,11 @@ class Demo:
             await self._ready(control)
             async with SimClient(self._paths.simulator_socket) as plant:
                 await plant.request({"do": "truth_reset"})
-                request = {"protocol": PROTOCOL, "strings": ["A", "B"]}
+                request = {"protocol": PROTOCOL, "strings": [LITHIUM, LEAD]}
                 started = cast("Row", await control.request("start_run", request, role="admin"))
                 if started["code"] != "accepted":
                     raise DemoFailed(f"the run was refused: {started['reason']}")
+                self._site_s, self._polled_at = 0.0, time.monotonic()
                 run = await self._watch_run(control, plant, str(started["run"]))
             status = cast("Row", await control.request("status", {}, role="admin"))
         return self._document(run, status)
@@ -124,6 +133,8 @@ class Demo:
             elif watch.step:
                 watch.true_max_V[watch.step] = highest
             watch.step = step or watch.step
+            lead_step = self._watches.get(LEAD, Watch()).step
+            watch.current_A.append((lead_step, cast("float", cast("Row", truth[str(row["id"])])["current_A"])))
             current = row["converter_current"]
             if row["converter_mode"] == "voltage" and isinstance(current, float):
                 watch.voltage_mode_current_A.append(abs(current))
@@ -146,11 +157,16 @@ class Demo:
                     step["overshoot_mV"] = round(over, 2)
                     if not over < OVERSHOOT_MAX_MV:
                         failures.append(f"string {track['string']}, step {step['id']} overshot its end by {over:.1f} mV")
-        held = self._watches.get("B", Watch()).voltage_mode_current_A
+        moved = disturbance(self._watches.get(LITHIUM, Watch()).current_A)
+        if moved is None:
+            failures.append("the lead-acid string never stepped to constant voltage beside a charging lithium string")
+        elif not moved < DISTURBANCE_MAX:
+            failures.append(f"the step to constant voltage moved the lithium current by {moved:.1%}")
+        held = self._watches.get(LEAD, Watch()).voltage_mode_current_A
         if not held:
-            failures.append("the converter of string B never reported voltage mode")
+            failures.append(f"the converter of string {LEAD} never reported voltage mode")
         elif not min(held) < CV_CURRENT_BELOW_A:
-            failures.append(f"the current of string B never fell below {CV_CURRENT_BELOW_A} A in voltage mode")
+            failures.append(f"the current of string {LEAD} never fell below {CV_CURRENT_BELOW_A} A in voltage mode")
         return {
             "ok": not failures,
             "failures": failures,
@@ -158,7 +174,8 @@ class Demo:
             "trips": status["trips"],
             "endpoints": status["endpoints"],
             "site_time_s": round(self._site_s, 1),
-            "cv": {"string": "B", "samples": len(held), "current_min_A": min(held, default=None)},
+            "cv": {"string": LEAD, "samples": len(held), "current_min_A": min(held, default=None)},
+            "disturbance_percent": None if moved is None else round(moved * 100.0, 3),
         }
 
 
@@ -168,6 +185,17 @@ def overshoot_mV(step: Mapping[str, object], true_max_V: float | None) -> float 
     if found is None or true_max_V is None:
         return None
     return (true_max_V - float(found[1])) * 1000.0
+
+
+def disturbance(samples: Sequence[tuple[str, float]]) -> float | None:
+    """How far the step to constant voltage of one string moved the current of the other, as a share of it.
+
+    `samples` are (step of the stepping string, current of the other); None when there is nothing to compare.
+    """
+    before = [current for step, current in samples if step == CC_STEP][-_AROUND:]
+    after = [current for step, current in samples if step == CV_STEP][:_AROUND]
+    mean = sum(before) / len(before) if before else 0.0
+    return max(abs(current - mean) for current in after) / abs(mean) if after and mean else None
 
 
 def _find_run(answer: object) -> Row:
@@ -193,7 +221,8 @@ def show(document: Row, console: Console) -> None:
     for failure in cast("list[str]", document["failures"]):
         console.print(f"[red]FAILED[/red] {failure}", highlight=False)
     if document["ok"]:
-        console.print("[green]as the paper says[/green]: both strings charged, nothing tripped", highlight=False)
+        text = "both strings charged as in the paper; the lead-acid step to constant voltage moved the lithium current by"
+        console.print(f"[green]ok[/green] {text} {document['disturbance_percent']} %", highlight=False)
 
 
 def console_for(*, as_json: bool) -> Console:

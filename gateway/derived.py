@@ -66,8 +66,8 @@ def _string_points(string: StringSpec, known: Mapping[str, Point]) -> Iterable[P
         yield replace(number, kind=Kind.INTEGER, low=1.0, high=float(string.cells))
     yield _like_cell(f"{prefix}.cell_voltage_mean", "Mean of the cell voltages", cells)
     yield _point(f"{prefix}.cell_voltage_spread", "V", "Highest minus lowest cell voltage", cells)
-    yield _point(f"{prefix}.pack_mismatch", "V", "Sum of the cell voltages minus the pack voltage", [*cells, *pack])
-    yield _point(f"{prefix}.power", "W", "Battery power, current times pack voltage, + = discharge", [*current, *pack])
+    yield _point(f"{prefix}.pack_mismatch", "V", "Sum of the cell voltages minus the pack voltage", [*cells, *pack], patient=True)
+    yield _point(f"{prefix}.power", "W", "Battery power, current times the sum of the cells, + = discharge", [*current, *cells])
     for name, unit, text in (
         ("charge_in", "Ah", "Charge put into the battery"),
         ("charge_out", "Ah", "Charge taken from the battery"),
@@ -76,7 +76,7 @@ def _string_points(string: StringSpec, known: Mapping[str, Point]) -> Iterable[P
         ("unmeasured_time", "s", "Site time that the charge and energy counters missed for want of good telemetry"),
     ):
         # A count never becomes bad by age: it stands still and says so.
-        limits = [point.uncertain_after_s for point in (*current, *pack) if point.uncertain_after_s is not None]
+        limits = [point.uncertain_after_s for point in (*current, *cells) if point.uncertain_after_s is not None]
         yield Point(
             name=f"{prefix}.{name}",
             unit=unit,
@@ -87,9 +87,11 @@ def _string_points(string: StringSpec, known: Mapping[str, Point]) -> Iterable[P
         )
 
 
-def _point(name: str, unit: str, description: str, inputs: Sequence[Point]) -> Point:
+def _point(name: str, unit: str, description: str, inputs: Sequence[Point], *, patient: bool = False) -> Point:
+    """A point that ages with its least patient input; with `patient`, where a fast input meets a slow one, with its most."""
+    choose = max if patient else min
     uncertain, bad = (
-        min((limit for limit in limits if limit is not None), default=None)
+        choose((limit for limit in limits if limit is not None), default=None)
         for limits in ([point.uncertain_after_s for point in inputs], [point.bad_after_s for point in inputs])
     )
     return Point(name=name, unit=unit, description=description, source="derived", uncertain_after_s=uncertain, bad_after_s=bad)
@@ -230,7 +232,7 @@ class _String:
         prefix = f"{string.prefix}.battery"
         self._table, self._clock, self._gap_s = table, clock, gap_s
         self._current = table.index[f"{prefix}.current"]
-        self._inputs = _Inputs(table, [f"{prefix}.current", f"{prefix}.pack_voltage", *cell_names(string)])
+        self._inputs = _Inputs(table, [f"{prefix}.current", *cell_names(string), f"{prefix}.pack_voltage"])
         self._cell_block = table.claim([f"{prefix}.{name}" for name in CELL_POINTS], "derived")
         self._mismatch, self._power = f"{prefix}.pack_mismatch", f"{prefix}.power"
         self._block = table.claim([self._mismatch, self._power], "derived")
@@ -248,30 +250,31 @@ class _String:
         qualities, times_ns = self._inputs.state()
         if qualities == self._qualities and times_ns == self._times_ns:
             return False
-        cells = qualities[2:] != self._qualities[2:] or times_ns[2:] != self._times_ns[2:]
-        flow = qualities[:2] != self._qualities[:2] or times_ns[:2] != self._times_ns[:2]
+        cells = qualities[1:-1] != self._qualities[1:-1] or times_ns[1:-1] != self._times_ns[1:-1]
+        flow = qualities[:-1] != self._qualities[:-1] or times_ns[:-1] != self._times_ns[:-1]
         self._qualities, self._times_ns = qualities, times_ns
-        current_A, pack_V, *volts = self._inputs.values()
+        current_A, *volts, pack_V = self._inputs.values()
         if cells:
             self._publish_cells(volts)
         self._block.put(self._mismatch, *_outcome(sum(volts) - pack_V, qualities[1:], times_ns[1:]))
         if flow:
-            self._block.put(self._power, *_outcome(current_A * pack_V, qualities[:2], times_ns[:2]))
-            self._count(current_A, pack_V)
+            power_W = current_A * sum(volts)
+            self._block.put(self._power, *_outcome(power_W, qualities[:-1], times_ns[:-1]))
+            self._count(current_A, power_W)
         return flow
 
     def _publish_cells(self, volts: list[float]) -> None:
         high_V, low_V = max(volts), min(volts)
         which = volts.index(high_V) + 1.0, volts.index(low_V) + 1.0
-        quality, time_ns = Quality(max(self._qualities[2:])), min(self._times_ns[2:])
+        quality, time_ns = Quality(max(self._qualities[1:-1])), min(self._times_ns[1:-1])
         extremes = np.array([high_V, which[0], low_V, which[1], sum(volts) / len(volts), high_V - low_V])
         self._cell_block.publish(extremes, quality, time_ns)
 
-    def _count(self, current_A: float, pack_V: float) -> None:
-        if not Quality(max(self._qualities[:2])).is_good:
+    def _count(self, current_A: float, power_W: float) -> None:
+        if not Quality(max(self._qualities[:-1])).is_good:
             self._stand_still()
             return
-        reading = self._reading(current_A, current_A * pack_V)
+        reading = self._reading(current_A, power_W)
         if self._last is None or reading.read_at - self._last.read_at > self._gap_s:
             self._miss_until(reading.site_s)
             self._keep(reading)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from gateway.clock import Clock
     from gateway.field.bus import FieldBus
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """Made once by the composition; `endpoints` is name -> URL of what the servers offer."""
+    """Made once by the composition; `endpoints` tells name -> URL of what the servers offer."""
 
     site: Site
     table: Table
@@ -35,5 +35,5 @@ class Parts:
     scheduler: Scheduler
     journal: Journal
     reports: ProcessReports
-    endpoints: Mapping[str, str]
+    endpoints: Callable[[], Mapping[str, str]]
     clock: Clock

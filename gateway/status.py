@@ -41,7 +41,7 @@ def status_document(parts: Parts) -> Document:
         ],
         "alarms": alarms,
         "trips": parts.guard.trip_rows(),
-        "endpoints": dict(parts.endpoints),
+        "endpoints": dict(parts.endpoints()),
     }
 
 

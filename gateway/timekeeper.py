@@ -25,10 +25,13 @@ NEAR_FACTOR = 5.0
 
 
 def wanted_factor(nearest_end_s: float, *, running: bool, fastest: float) -> float:
-    """The time factor for a predicted distance to the nearest end (site seconds, inf when none); real time without a run."""
+    """The time factor for a predicted distance to the nearest end (site seconds); real time without a run.
+
+    What is not known, or not in sight (infinite), counts as near.
+    """
     if not running:
         return 1.0
-    if math.isnan(nearest_end_s) or nearest_end_s <= NEAR_S:
+    if not math.isfinite(nearest_end_s) or nearest_end_s <= NEAR_S:
         return min(NEAR_FACTOR, fastest)
     return fastest
 

@@ -55,7 +55,7 @@ def specs(loaded: LoadedSite, site: Path, files: Paths, *, fastest: float, opcua
     found.append(
         ProcessSpec(
             name="control",
-            argv=(*control, "--time-factor", str(fastest)) + (("--opcua", opcua) if opcua else ()),
+            argv=(*control, "--time-factor", str(fastest)),
             essential=True,
             ready=answers_on_socket(files.control_socket),
             stop_timeout_s=_STOP_CONTROL_S,
@@ -100,12 +100,11 @@ def control(
     state: Annotated[Path, typer.Option("--state")],
     run_dir: Annotated[Path, typer.Option("--run-dir")],
     time_factor: Factor = 1.0,
-    opcua: Endpoint = None,
 ) -> None:
     """Run the control process alone, as a service manager does."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     loaded = load(site)
-    run_control(loaded, paths.Paths(state, run_dir), Options(fastest=time_factor, opcua_endpoint=opcua))
+    run_control(loaded, paths.Paths(state, run_dir), Options(fastest=time_factor))
 
 
 @app.command()

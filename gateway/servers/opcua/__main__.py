@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -12,8 +13,13 @@ import uvloop
 from gateway.servers.opcua.app import Options, serve
 
 
+NICENESS = 10
+"""Where cores are few, a flood of clients must not keep the control process from its cycle (nice(1))."""
+
+
 def main() -> int:
     """Run the OPC UA process; its exit code."""
+    os.nice(NICENESS)
     parser = argparse.ArgumentParser(
         prog="python -m gateway.servers.opcua", description="The OPC UA server of a running gateway."
     )
