@@ -27,6 +27,10 @@ COMMUNICATION_DELAY_S = 2.0
 UNCONFIRMED_DELAY_S = 1.0
 """Real seconds that a tripped scope has to be read back safe."""
 
+NO_CHARGE_DELAY_S = 5.0
+"""Real seconds for which charging must be forbidden before it is an alarm; it is refused at once. A temperature changes
+slowly, and after a start its first value comes with the slow scan."""
+
 TIME_FACTOR_ALARM = "site.time_factor"
 
 
@@ -105,6 +109,7 @@ def _of_cause(cause: Cause) -> AlarmDefinition:
         consequence=cause.consequence,
         action=cause.action,
         priority=cause.priority,
+        delay_s=NO_CHARGE_DELAY_S if cause.effect is Effect.NO_CHARGE else 0.0,
     )
 
 
