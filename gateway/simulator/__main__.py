@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from gateway.simulator import site_file
 from gateway.simulator.control import ControlDoor
-from gateway.simulator.testbed import Testbed
+from gateway.simulator.simulated_site import SimulatedSite
 from gateway.simulator.time_factor import TimeFactorFile
 from gateway.simulator.wires import join, open_wire
 
@@ -37,7 +37,7 @@ _CATCH_UP_S = 1.0
 _CONFIG_ERROR = 2
 
 
-async def _tick(testbed: Testbed, factor: TimeFactorFile) -> None:
+async def _tick(testbed: SimulatedSite, factor: TimeFactorFile) -> None:
     """Advance the plant in step with real time until cancelled."""
     period_s = _TICK_LARGE_S if len(testbed.plant.strings) > _LARGE_STRINGS else _TICK_S
     last_s = time.monotonic()
@@ -54,7 +54,7 @@ def _announce(path: Path, document: dict[str, object]) -> None:
     partial.replace(path)
 
 
-async def _run(testbed: Testbed, run_dir: Path) -> None:
+async def _run(testbed: SimulatedSite, run_dir: Path) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -67,7 +67,7 @@ async def _run(testbed: Testbed, run_dir: Path) -> None:
     try:
         for spec in testbed.site.wires:
             wires[spec.name] = open_wire(spec)
-            await join(wires[spec.name], testbed.endpoints[spec.name])
+        await asyncio.gather(*(join(wire, testbed.endpoints[name]) for name, wire in wires.items()))
         door = ControlDoor(testbed, lambda: factor.factor)
         async with await asyncio.start_unix_server(door.serve, control):
             _announce(
@@ -100,7 +100,7 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s simulator %(levelname)s %(message)s")
     try:
-        testbed = Testbed(site_file.load(arguments.site, arguments.plant))
+        testbed = SimulatedSite(site_file.load(arguments.site, arguments.plant))
     except (site_file.SiteError, OSError, tomllib.TOMLDecodeError) as error:
         _log.error("%s", error)
         sys.exit(_CONFIG_ERROR)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from gateway.simulator.plant import StringState
-    from gateway.simulator.testbed import Testbed
+    from gateway.simulator.simulated_site import SimulatedSite
 
 Document = dict[str, object]
 _LINE_MAX = 1 << 20
@@ -82,7 +82,7 @@ class SimClient:
 class ControlDoor:
     """Answers requests about a testbed."""
 
-    def __init__(self, testbed: Testbed, time_factor: Callable[[], float]) -> None:
+    def __init__(self, testbed: SimulatedSite, time_factor: Callable[[], float]) -> None:
         self._testbed = testbed
         self._time_factor = time_factor
 

@@ -4,7 +4,7 @@ It passes bytes between whoever opens the port and the plant process, and paces 
 wire makes SIGSTOP the best imitation of a device that hangs: the port stays open, nothing answers, and the physics goes on.
 
 Frames on the link to the plant: kind (1 byte: 1 opened, 2 data, 3 closed), connection (2), length (4), then the bytes,
-big-endian. Only the standard library, and little of it: there may be many wires.
+big-endian. The first one, connection 0 opened, tells that the wire is served. Only the standard library, and little of it: there may be many wires.
 
 `line.py serial LINK MASTER SLAVE CHARACTER_S` or `line.py tcp LINK LISTENER`; all but the last are inherited descriptors.
 The slave stays open here, so that the port survives being closed and opened again.
@@ -19,6 +19,7 @@ import signal
 import socket
 import struct
 import sys
+import termios
 import time
 
 OPENED, DATA, CLOSED = 1, 2, 3
@@ -28,6 +29,7 @@ _CHUNK_S = 0.006
 """Bytes on a serial line leave in chunks of about this long."""
 _CLIENT_STUCK_S = 2.0
 _CLIENTS_MAX = 64
+_LOOK_EVERY_S = 0.25
 
 
 def frame(kind: int, connection: int, data: bytes = b"") -> bytes:
@@ -87,13 +89,28 @@ class Pace:
         return max(0.0, self._queue[0][0] - now_s) if self._queue else None
 
 
-def serial_line(link: socket.socket, master: int, character_s: float) -> None:
+def keep_openable(slave: int) -> None:
+    """Undo what a program left in the settings of a pty, so that opening it again changes something.
+
+    A pty ignores the parity bit, and tcsetattr(3) calls a request of which nothing took effect an error: a second opening with
+    parity would fail. An odd speed, without meaning on a pty, makes every opening a change.
+    """
+    settings = termios.tcgetattr(slave)
+    if settings[4] != termios.B134 or settings[0] & (termios.INPCK | termios.IGNPAR):
+        settings[0] &= ~(termios.INPCK | termios.IGNPAR)
+        settings[4] = settings[5] = termios.B134
+        termios.tcsetattr(slave, termios.TCSANOW, settings)
+
+
+def serial_line(link: socket.socket, master: int, slave: int, character_s: float) -> None:
     """Serve a pty until the plant closes the link."""
     reader, to_plant, to_port = LinkReader(), Pace(character_s), Pace(character_s)
     while True:
         now = time.monotonic()
         waits = [wait for wait in (to_plant.wait_s(now), to_port.wait_s(now)) if wait is not None]
-        readable, _, _ = select.select([link, master], [], [], min(waits, default=None))
+        readable, _, _ = select.select([link, master], [], [], min(waits, default=_LOOK_EVERY_S))
+        if master in readable or not readable:
+            keep_openable(slave)
         now = time.monotonic()
         if master in readable:
             to_plant.put(os.read(master, 4096), now, whole=True)
@@ -182,8 +199,9 @@ def main(arguments: list[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C goes to the plant, which ends us
     kind, link = arguments[0], socket.socket(fileno=int(arguments[1]))
     try:
+        link.sendall(frame(OPENED, 0))
         if kind == "serial":
-            serial_line(link, int(arguments[2]), float(arguments[4]))
+            serial_line(link, int(arguments[2]), int(arguments[3]), float(arguments[4]))
         else:
             TcpPort(link, socket.socket(fileno=int(arguments[2]))).serve()
     except (BrokenPipeError, ConnectionResetError):

@@ -68,6 +68,7 @@ class Link(asyncio.Protocol):
         self._loop = loop
         self._reader = line.LinkReader()
         self._transport: asyncio.WriteTransport | None = None
+        self.served: asyncio.Future[None] = loop.create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if isinstance(transport, asyncio.WriteTransport):
@@ -80,10 +81,13 @@ class Link(asyncio.Protocol):
                     self._send(connection, reply)
             elif kind == line.CLOSED:
                 self._endpoint.closed(connection)
+            elif not self.served.done():
+                self.served.set_result(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        del exc
         self._transport = None
+        if not self.served.done():
+            self.served.set_exception(exc or ConnectionResetError("the relay of a wire ended at its start"))
 
     def _send(self, connection: int, reply: Reply) -> None:
         if reply.late_s > 0.0:
@@ -97,6 +101,7 @@ class Link(asyncio.Protocol):
 
 
 async def join(wire: Wire, endpoint: Endpoint) -> None:
-    """Let the endpoint answer on the wire."""
+    """Let the endpoint answer on the wire; returns when its relay serves. ConnectionError when the relay ended at once."""
     loop = asyncio.get_running_loop()
-    await loop.create_connection(lambda: Link(endpoint, loop), sock=wire.link)
+    _, link = await loop.create_connection(lambda: Link(endpoint, loop), sock=wire.link)
+    await link.served

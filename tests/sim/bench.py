@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gateway.simulator import site_file
 from gateway.simulator.modbus_wire import crc16
-from gateway.simulator.testbed import Testbed
+from gateway.simulator.simulated_site import SimulatedSite
 
 SITES = Path(__file__).parents[2] / "sites"
 
@@ -16,7 +16,7 @@ class Bench:
 
     def __init__(self, site: str = "testbed_sim", plant: Path | None = None) -> None:
         self.now_s = 1000.0
-        self.testbed = Testbed(site_file.load(SITES / f"{site}.toml", plant), real_s=lambda: self.now_s)
+        self.testbed = SimulatedSite(site_file.load(SITES / f"{site}.toml", plant), real_s=lambda: self.now_s)
         self.plant = self.testbed.plant
         self.advance(0.5)
 

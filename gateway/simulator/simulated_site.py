@@ -52,7 +52,7 @@ class SimDevice:
 
 
 @dataclass(slots=True)
-class Testbed:
+class SimulatedSite:
     """Plant, devices and the endpoint of every wire. `advance` is the only way that time passes."""
 
     site: SimSite
