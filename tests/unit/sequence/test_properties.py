@@ -23,7 +23,8 @@ STRING_TROUBLE: list[dict[str, object]] = [
     {"faults_live": 8}, {"faults_latched": 9}, {"faults_latched": 0}, {"current_A": -5.0}, {"current_A": None}, {"conflict": "x"},
 ]  # fmt: skip
 SITE_TROUBLE: list[dict[str, object]] = [
-    {"problem": "refused"}, {"problem": "refused"}, {"problem": "refused"}, {"tripped": "STOP"}, {"grid_safe": False}, {"grid_missing": ("grid.voltage",)}, {"output": False}, {"voltage_V": 20.0},
+    {"problem": "refused"}, {"problem": "refused"}, {"problem": "refused"},
+    {"tripped": "STOP"}, {"grid_safe": False}, {"grid_missing": ("grid.voltage",)}, {"output": False}, {"voltage_V": 20.0},
     {"voltage_V": None}, {"protection": "over-voltage"}, {"watchdog_tripped": True}, {"problem": "refused"},
     {"request": "stop"}, {"request": "start"}, {"request": "start"}, {"passes_s": 6.0},
 ]  # fmt: skip
