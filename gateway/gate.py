@@ -187,8 +187,7 @@ class CommandGate:
         self._hold(command, target, held)
         self._note(target, {**before, **command.values})
         drive = self._drives.get(target.name)
-        if drive is not None:
-            drive.supersede()
+        was_safe = drive is not None and drive.supersede()
         try:
             written = await line.write(self._writer, target, target.to_device(command.values))
             problem = await self._confirmed(command, target) if confirm and written else None
@@ -199,6 +198,8 @@ class CommandGate:
         except FieldError as error:
             # It may have been carried out all the same, so the owner keeps the target and its lease runs.
             problem, written = Verdict(Code.UNAVAILABLE, f"{target.device.id} did not answer: {error}"), True
+        if problem is not None and was_safe and drive is not None:
+            drive.demand()  # the command came to nothing, so what it would have replaced is still to be done
         problem = self._overtaken(target, written=written) or problem
         if problem is not None:
             return self._records.refused(command, problem)

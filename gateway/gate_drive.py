@@ -130,12 +130,17 @@ class SafeDrive:
         self._wake.set()
         self.on_change(self.target)
 
-    def supersede(self) -> None:
-        """A new command takes the place of the safe values; never call it while the target is tripped."""
-        if self._wanted or self.confirmed:
-            self._wanted = self.confirmed = self._failing = False
-            self._due_s = math.inf
-            self.on_change(self.target)
+    def supersede(self) -> bool:
+        """A new command takes the place of the safe values; True when they were wanted or in force.
+
+        Never call it while the target is tripped.
+        """
+        if not (self._wanted or self.confirmed):
+            return False
+        self._wanted = self.confirmed = self._failing = False
+        self._due_s = math.inf
+        self.on_change(self.target)
+        return True
 
     def tick(self) -> None:
         """Start the next attempt when it is due."""

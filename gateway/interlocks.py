@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 HOLD_S = 2.0
 """Real seconds for which every cause must have been healthy before a reset: twenty scans of 0.1 s."""
 
+REASONS_MAX = 3
+"""Causes that a trip's reason spells out; all of them are in its list."""
+
 CAUSE_STATES = {state.value: state.name.lower() for state in CauseState}
 
 
@@ -194,11 +197,18 @@ def _latched(
     escalated = any(_escalates(cause, memory) for cause, memory in acting)
     if latch is None:
         ids = tuple(cause.id for cause in new)
-        return Latch(first_out=ids, causes=ids, reason="; ".join(memory.text for _, memory in acting), escalated=escalated), new
+        return Latch(first_out=ids, causes=ids, reason=_reason(acting), escalated=escalated), new
     if not new and (latch.escalated or not escalated):
         return latch, ()
     ids = (*latch.causes, *(cause.id for cause in new))
     return replace(latch, causes=ids, escalated=latch.escalated or escalated), new
+
+
+def _reason(acting: Sequence[tuple[Cause, CauseMemory]]) -> str:
+    """The causes in words, those that are known to be active first; no longer than people read."""
+    texts = [memory.text for _, memory in sorted(acting, key=lambda pair: pair[1].state is not CauseState.ACTIVE)]
+    more = len(texts) - REASONS_MAX
+    return "; ".join(texts[:REASONS_MAX]) + (f"; and {more} more" if more > 0 else "")
 
 
 def _escalates(cause: Cause, memory: CauseMemory) -> bool:

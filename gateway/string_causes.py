@@ -57,10 +57,11 @@ _FAULT_STATE = frozenset(float(number) for number, name in CONVERTER_STATES.item
 
 def string_causes(site: Site, string: StringSpec) -> Iterator[Cause]:
     """Every cause of one string."""
+    # Telemetry first: a lost device makes all its causes unknown, and its loss is what people must read.
+    yield from _battery_health_causes(site, string)
     yield from _cell_causes(string)
     yield from _current_causes(string)
     yield from _temperature_causes(site, string)
-    yield from _battery_health_causes(site, string)
     if string.converter is not None:
         yield from _converter_causes(site, string)
 

@@ -70,6 +70,17 @@ class TestFirstOut:
         assert rig.latch is not None
         assert rig.latch.reason == "Cell over-voltage: 3.661 V, limit 3.650 V"
 
+    def test_a_device_never_heard_is_named_first_and_the_rest_is_counted(self) -> None:
+        rig = Rig(inputs=replace(RUNNING, telemetry_armed=False))
+        for name in rig.snapshot.names:
+            rig.snapshot.forget(name)
+        rig.scan()
+        rig.inputs = RUNNING
+        rig.scan()
+        assert rig.latch is not None
+        assert rig.latch.reason.startswith("Battery telemetry lost")
+        assert rig.latch.reason.endswith(f"and {len(rig.latch.causes) - 3} more")
+
 
 class TestArming:
     def test_latched_converter_faults_are_nothing_while_the_sequence_resets_them(self) -> None:

@@ -276,6 +276,28 @@ class TestDevices:
         assert bench.gate.owner(A) == ""
         assert not bench.gate.energised(A)
 
+    async def test_a_refused_command_does_not_end_the_way_to_safe(self, bench: Bench) -> None:
+        await bench.submit()
+        bench.writer.silence("dab_a")
+        bench.gate.release(A, "run:1")
+        await settle()
+        bench.writer.fail["dab_a"] = DeviceRefused("illegal value", 3)
+        assert (await bench.submit(owner="run:2")).code is Code.DEVICE_REFUSED
+        bench.writer.fail.clear()
+        await bench.tick(2.1)
+        assert bench.writer.holds["dab_a"]["enable"] == 0.0
+        assert bench.gate.confirmed_safe("string.A")
+
+    async def test_a_command_in_flight_when_its_lease_ends_is_told_so(self, bench: Bench) -> None:
+        bench.writer.slow["dab_a"] = asyncio.Event()
+        submitted = asyncio.create_task(bench.submit(lease_s=0.5))
+        await settle()
+        await bench.tick(0.6)
+        bench.writer.slow["dab_a"].set()
+        assert (await submitted).code is Code.NOT_PERMITTED
+        await settle()
+        assert bench.writer.log == [("dab_a", DAB_SAFE)]
+
     async def test_after_silence_the_lease_still_makes_it_safe(self, bench: Bench) -> None:
         bench.writer.silence("dab_a")
         assert (await bench.submit()).code is Code.UNAVAILABLE
