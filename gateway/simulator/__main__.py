@@ -69,7 +69,7 @@ async def _run(testbed: SimulatedSite, run_dir: Path) -> None:
             wires[spec.name] = open_wire(spec)
         await asyncio.gather(*(join(wire, testbed.endpoints[name]) for name, wire in wires.items()))
         door = ControlDoor(testbed, lambda: factor.factor)
-        async with await asyncio.start_unix_server(door.serve, control):
+        async with await asyncio.start_unix_server(door.opened, control):
             _announce(
                 announced,
                 {
@@ -84,6 +84,7 @@ async def _run(testbed: SimulatedSite, run_dir: Path) -> None:
                 ticking = group.create_task(_tick(testbed, factor))
                 await stop.wait()
                 ticking.cancel()
+            await door.close()
     finally:
         announced.unlink(missing_ok=True)
         control.unlink(missing_ok=True)

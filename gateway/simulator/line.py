@@ -4,7 +4,9 @@ It passes bytes between whoever opens the port and the plant process, and paces 
 wire makes SIGSTOP the best imitation of a device that hangs: the port stays open, nothing answers, and the physics goes on.
 
 Frames on the link to the plant: kind (1 byte: 1 opened, 2 data, 3 closed), connection (2), length (4), then the bytes,
-big-endian. The first one, connection 0 opened, tells that the wire is served. Only the standard library, and little of it: there may be many wires.
+big-endian. The first one, connection 0 opened, tells that the wire is served.
+
+Only the standard library, and little of it: there may be many wires.
 
 `line.py serial LINK MASTER SLAVE CHARACTER_S` or `line.py tcp LINK LISTENER`; all but the last are inherited descriptors.
 The slave stays open here, so that the port survives being closed and opened again.

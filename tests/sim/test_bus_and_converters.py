@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.simulator import faults
 from gateway.simulator.converter_data import Fault, Limit, State
 from tests.sim.bench import Bench, signed
 
@@ -116,9 +117,7 @@ def test_enable_needs_an_edge_after_a_reset():
 
 
 def bench_fault(device: str, kind: str, value: float = 1.0, cell: int | None = None):
-    from gateway.simulator.faults import Fault as Set
-
-    return Set(device, kind, value, cell)
+    return faults.Fault(device, kind, value, cell)
 
 
 @pytest.mark.parametrize("factor", [1.0, 60.0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 
 from gateway.simulator import modbus_wire as wire
 from tests.sim.bench import Bench, signed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 POLL = bytes.fromhex("01 04 01 2C 00 1E B0 37")
 RESET = bytes.fromhex("01 06 00 DC 52 53 35 6D")

@@ -9,7 +9,8 @@ from tests.sim.bench import Bench
 
 
 def data_of(answer: bytes, pid: str) -> bytes:
-    assert answer.startswith(b":") and answer.endswith(b"\n")
+    assert answer.startswith(b":")
+    assert answer.endswith(b"\n")
     body = bytes.fromhex(answer[1:-1].decode())
     assert body[0] == len(body) - 1
     assert body[1:4] == bytes.fromhex("62" + pid)

@@ -13,8 +13,8 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
@@ -22,6 +22,9 @@ import serial
 
 from gateway.simulator.control import SimClient
 from tests.sim.bench import SITES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 pytestmark = pytest.mark.system
 POLL = bytes.fromhex("01 04 01 2C 00 1E B0 37")
@@ -68,8 +71,13 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     run_dir = tmp_path_factory.mktemp("sim")
     started = Running(run_dir, "testbed_sim")
     yield started
-    errors = started.stop()
+    with socket.socket(socket.AF_UNIX) as still_connected:
+        still_connected.connect(started.document["control"])
+        still_connected.sendall(b'{"do": "list"}\n')
+        assert still_connected.recv(10)
+        errors = started.stop()
     assert started.process.returncode == 0, errors
+    assert "ERROR" not in errors
     assert "Traceback" not in errors
     assert not (run_dir / "sim.json").exists()
     assert not any(psutil.pid_exists(pid) for pid in started.pids.values())

@@ -35,8 +35,18 @@ def test_the_sink_limit_takes_the_sign_that_its_range_shows():
 
 @pytest.mark.parametrize(
     ("line", "number"),
-    [("FOO", -113), ("VOLT", -109), ("VOLT 1,2", -108), ("VOLT 500", -222), ("VOLT abc", -102), ("VOLT 3 A", -131), ("OUTP MAYBE", -224), ("FUNC CURR", -221), ("OUTP:PROT:WDOG:DEL 0", -222)],
-)  # fmt: skip
+    [
+        ("FOO", -113),
+        ("VOLT", -109),
+        ("VOLT 1,2", -108),
+        ("VOLT 500", -222),
+        ("VOLT abc", -102),
+        ("VOLT 3 A", -131),
+        ("OUTP MAYBE", -224),
+        ("FUNC CURR", -221),
+        ("OUTP:PROT:WDOG:DEL 0", -222),
+    ],
+)
 def test_errors_are_queued_with_their_standard_numbers(line: str, number: int):
     bench = Bench()
     assert bench.scpi(line) == ""

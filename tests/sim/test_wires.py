@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -13,6 +13,9 @@ from gateway.simulator import line, site_file
 from gateway.simulator.simulated_site import SimulatedSite
 from gateway.simulator.time_factor import TimeFactorFile
 from tests.sim.bench import SITES, Bench
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CHARACTER_S = 11 / 9600
 
