@@ -108,6 +108,7 @@ class Sequence:
         arming: Arming,
     ) -> None:
         self._site = site
+        self._lookout = plant.Lookout(site)
         self._view = view
         self._gate = gate
         self._journal = journal
@@ -167,7 +168,7 @@ class Sequence:
     async def cycle(self) -> None:
         """Once per control cycle: look, decide, begin what is to be done. Never waits for a device."""
         now_s = self._clock.monotonic()
-        state, actions = rules.advance(self._state, plant.facts(self._site, self._view(), self._gate, self._outcomes), now_s)
+        state, actions = rules.advance(self._state, self._lookout.look(self._view(), self._gate, self._outcomes), now_s)
         if state.site is SiteState.FAULT and self._state.site is not SiteState.FAULT:
             self._abandon()
         self._show(state)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.device_roles import CONVERTER_STATES, role_point
@@ -48,28 +49,59 @@ class GateView(Protocol):
         ...
 
 
-def facts(site: Site, snapshot: Snapshot, gate: GateView, outcomes: Mapping[tuple[Deed, str | None], Outcome]) -> Facts:
-    """Everything that the rules look at, from one snapshot."""
-    strings = tuple(_string_facts(site, string, snapshot, gate) for string in site.strings)
-    grid, device = site.grid, site.device_at(GRID)
-    if grid is None or device is None:
-        return Facts(strings=strings, grid=False, tripped=gate.trip_reason(SITE), outcomes=outcomes)
-    low_V, high_V = settled_window_V(site, grid)
-    bits = _bits(site, device, "fault_flags", snapshot.number(f"{GRID}.fault_flags"))
-    return Facts(
-        strings=strings,
-        tripped=gate.trip_reason(SITE),
-        # Confirmed safe are the strings' converters and the grid converter; here only the latter is asked for.
-        grid_safe=snapshot.number(f"{GRID}.safe_confirmed") == 1.0,
-        grid_missing=_missing(snapshot, [f"{GRID}.voltage", f"{GRID}.current", f"{GRID}.output", *_grid_faults(site)]),
-        output=snapshot.number(f"{GRID}.output") == 1.0,
-        voltage_V=snapshot.number(f"{GRID}.voltage"),
-        settled_low_V=low_V,
-        settled_high_V=high_V,
-        protection=", ".join(name for name in bits if name not in INFORMING_FLAGS and name != _WATCHDOG_FLAG),
-        watchdog_tripped=_WATCHDOG_FLAG in bits,
-        outcomes=outcomes,
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Watched:
+    """What is looked at of one string; fixed while the process runs. `reported` are the converter's fault words."""
+
+    id: str
+    prefix: str
+    converter: str
+    needed: tuple[str, ...]
+    conflict: str = ""
+    reported: tuple[str, ...] = ()
+    reports_faults: bool = False
+    transient_mask: int = 0
+
+
+class Lookout:
+    """Looks at the plant for the rules."""
+
+    def __init__(self, site: Site) -> None:
+        self._strings = tuple(_watched(site, string) for string in site.strings)
+        self._grid = site.grid is not None and site.device_at(GRID) is not None
+        self._low_V, self._high_V = settled_window_V(site, site.grid) if site.grid is not None else (0.0, 0.0)
+        device = site.device_at(GRID)
+        names = ["voltage", "current", "output"]
+        self._flags: Mapping[int, str] = {}
+        if device is not None and "fault_flags" in device.points:
+            names.append("fault_flags")
+            self._flags = _symbols(site, device, "fault_flags")
+        self._grid_needed = tuple(f"{GRID}.{name}" for name in names)
+
+    def look(self, snapshot: Snapshot, gate: GateView, outcomes: Mapping[tuple[Deed, str | None], Outcome]) -> Facts:
+        """Everything that the rules look at, from one snapshot."""
+        strings = tuple(_string_facts(watched, snapshot, gate) for watched in self._strings)
+        if not self._grid:
+            return Facts(strings=strings, grid=False, tripped=gate.trip_reason(SITE), outcomes=outcomes)
+        faults = self._faults(_word(snapshot, f"{GRID}.fault_flags"))
+        return Facts(
+            strings=strings,
+            tripped=gate.trip_reason(SITE),
+            # The gate tells for a scope; asked here is the grid converter alone.
+            grid_safe=snapshot.number(f"{GRID}.safe_confirmed") == 1.0,
+            grid_missing=_missing(snapshot, self._grid_needed),
+            output=snapshot.number(f"{GRID}.output") == 1.0,
+            voltage_V=snapshot.number(f"{GRID}.voltage"),
+            settled_low_V=self._low_V,
+            settled_high_V=self._high_V,
+            protection=", ".join(name for name in faults if name not in INFORMING_FLAGS and name != _WATCHDOG_FLAG),
+            watchdog_tripped=_WATCHDOG_FLAG in faults,
+            outcomes=outcomes,
+        )
+
+    def _faults(self, word: int) -> list[str]:
+        """Names of the bits that are set; a bit without a name is called by its number."""
+        return [self._flags.get(bit, f"bit {bit}") for bit in range(word.bit_length()) if word >> bit & 1]
 
 
 def settled_window_V(site: Site, grid: GridSpec) -> tuple[float, float]:
@@ -79,42 +111,46 @@ def settled_window_V(site: Site, grid: GridSpec) -> tuple[float, float]:
     return grid.bus_voltage_V - SETTLING_BAND_V, grid.bus_voltage_V + SETTLING_BAND_V
 
 
-def _string_facts(site: Site, string: StringSpec, snapshot: Snapshot, gate: GateView) -> StringFacts:
+def _watched(site: Site, string: StringSpec) -> _Watched:
     battery, converter = f"{string.prefix}.battery", f"{string.prefix}.converter"
     needed = [f"{battery}.{name}" for name in ("cell_voltage_max", "cell_voltage_min", "current", "temperature_max")]
     # What is read seldom comes late after a start; the guard trips on what it does not know.
-    needed += [f"{battery}.{name}" for name in ("fault_count", "fault_flags") if _offers(site, string.battery, name)]
-    tripped, safe = gate.trip_reason(string.prefix), gate.confirmed_safe(string.prefix)
+    bms = site.device(string.battery)
+    needed += [f"{battery}.{name}" for name in ("fault_count", "fault_flags") if bms is not None and name in bms.points]
     device = site.device(string.converter) if string.converter is not None else None
     if device is None:
-        return StringFacts(id=string.id, converter=False, tripped=tripped, safe=safe, missing=_missing(snapshot, needed))
-    reported = [name for name in ("faults_live", "faults_latched", "state") if name in device.points]
-    needed += [f"{converter}.{name}" for name in ("battery_current", "battery_voltage", *reported)]
-    reports_faults = {"faults_live", "faults_latched"} <= device.points and "reset" in device.writable
-    return StringFacts(
+        return _Watched(id=string.id, prefix=string.prefix, converter="", needed=tuple(needed))
+    reported = tuple(f"{converter}.{name}" for name in ("faults_live", "faults_latched", "state") if name in device.points)
+    symbols = _symbols(site, device, "faults_latched")
+    return _Watched(
         id=string.id,
-        converter=True,
-        tripped=tripped,
-        safe=safe,
-        missing=_missing(snapshot, needed),
+        prefix=string.prefix,
+        converter=converter,
+        needed=(*needed, f"{converter}.battery_current", f"{converter}.battery_voltage", *reported),
         conflict=_conflict(site, device),
-        faults_age_s=max((snapshot.age_s(f"{converter}.{name}") for name in reported), default=math.inf),
-        reports_faults=reports_faults,
-        faults_live=_word(snapshot, f"{converter}.faults_live"),
-        faults_latched=_word(snapshot, f"{converter}.faults_latched"),
-        transient_mask=_mask(site, device, "faults_latched", TRANSIENT_FAULTS),
-        in_fault=snapshot.number(f"{converter}.state") == _FAULT_STATE,
-        current_A=snapshot.number(f"{converter}.battery_current"),
+        reported=reported,
+        reports_faults={"faults_live", "faults_latched"} <= device.points and "reset" in device.writable,
+        transient_mask=sum(1 << bit for bit, name in symbols.items() if name in TRANSIENT_FAULTS),
     )
 
 
-def _grid_faults(site: Site) -> tuple[str, ...]:
-    return (f"{GRID}.fault_flags",) if site.grid is not None and _offers(site, site.grid.converter, "fault_flags") else ()
-
-
-def _offers(site: Site, device_id: str, name: str) -> bool:
-    device = site.device(device_id)
-    return device is not None and name in device.points
+def _string_facts(watched: _Watched, snapshot: Snapshot, gate: GateView) -> StringFacts:
+    converter = watched.converter
+    return StringFacts(
+        id=watched.id,
+        converter=bool(converter),
+        tripped=gate.trip_reason(watched.prefix),
+        safe=gate.confirmed_safe(watched.prefix),
+        missing=_missing(snapshot, watched.needed),
+        conflict=watched.conflict,
+        faults_age_s=max((snapshot.age_s(name) for name in watched.reported), default=math.inf),
+        reports_faults=watched.reports_faults,
+        faults_live=_word(snapshot, f"{converter}.faults_live"),
+        faults_latched=_word(snapshot, f"{converter}.faults_latched"),
+        transient_mask=watched.transient_mask,
+        in_fault=snapshot.number(f"{converter}.state") == _FAULT_STATE,
+        current_A=snapshot.number(f"{converter}.battery_current"),
+    )
 
 
 def _missing(snapshot: Snapshot, names: Sequence[str]) -> tuple[str, ...]:
@@ -129,16 +165,6 @@ def _symbols(site: Site, device: DeviceSpec, point: str) -> Mapping[int, str]:
     name = f"device.{device.id}.{point}"
     found = next((defined for defined in site.device_points if defined.name == name), None)
     return found.symbols if found is not None else {}
-
-
-def _mask(site: Site, device: DeviceSpec, point: str, names: frozenset[str]) -> int:
-    return sum(1 << bit for bit, name in _symbols(site, device, point).items() if name in names)
-
-
-def _bits(site: Site, device: DeviceSpec, point: str, value: float | None) -> list[str]:
-    """Names of the bits that are set; a bit without a name is called by its number."""
-    word, symbols = int(value or 0.0), _symbols(site, device, point)
-    return [symbols.get(bit, f"bit {bit}") for bit in range(word.bit_length()) if word >> bit & 1]
 
 
 def _conflict(site: Site, device: DeviceSpec) -> str:
