@@ -9,8 +9,7 @@ array operations. Floating-point and unsigned 64-bit points are gathered likewis
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from gateway.field.map_model import INTEGER_LIMITS, ORDERS, TYPE_BYTES
 from gateway.points import Kind, Quality
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -33,8 +32,7 @@ _WIDE = {"float32": "<f4", "float64": "<f8", "uint64": "<u8"}
 """Types that are no part of a signed 64-bit number."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
+class Decoded(NamedTuple):
     """Values and qualities of a read, in the order of the codec's `points`, and its texts. Not to be changed."""
 
     values: NDArray[np.float64]
@@ -43,7 +41,7 @@ class Decoded:
 
 
 class BlockCodec:
-    """Decodes the data bytes of one read.
+    """Decodes the data bytes of one read. Equal devices share one: it remembers nothing between two reads.
 
     `points` are the numeric points in the order of the values, `texts` the text points. `start` is the address of the
     first register (or byte) of the read, `width` the bytes per address: 2 for registers, 1 for bytes.
@@ -64,24 +62,15 @@ class BlockCodec:
         self._sentinels = np.array([math.nan if p.not_available is None else p.not_available for p in self.points])
         self._has_sentinel = bool((~np.isnan(self._sentinels)).any())
         self._prepare_scales()
-        self._last: bytes | None = None
-        self._result = Decoded(np.empty(0), Quality.GOOD, {})
 
     def decode(self, data: bytes) -> Decoded:
-        """Values of an answer's data bytes. Bytes equal to the last ones give the same result object.
-
-        ValueError when there are too few bytes.
-        """
-        if data == self._last:
-            return self._result
+        """Values of an answer's data bytes. ValueError when there are too few bytes."""
         if len(data) < self.size:
             msg = f"{len(data)} bytes of data, expected {self.size}"
             raise ValueError(msg)
         values, qualities = self._numbers(data) if self.points else (np.empty(0), Quality.GOOD)
         texts = {p.name: self._text(p, data) for p in self.texts} if self.texts else {}
-        self._result = Decoded(values, qualities, texts)
-        self._last = data
-        return self._result
+        return Decoded(values, qualities, texts)
 
     def raw(self, point: MapPoint, data: bytes) -> str:
         """A point's bytes as hexadecimal, as they came."""
@@ -165,6 +154,24 @@ class BlockCodec:
     def _span(self, point: MapPoint) -> tuple[int, int]:
         begin = (point.address - self._start) * self._width
         return begin, begin + TYPE_BYTES.get(point.type, point.length * self._width)
+
+
+class Repeated:
+    """Decodes the reads of one device: bytes that are those of the last read give the last result, undecoded."""
+
+    __slots__ = ("_data", "_decode", "_result")
+
+    def __init__(self, decode: Callable[[bytes], Decoded]) -> None:
+        self._decode = decode
+        self._data: bytes | None = None
+        self._result = Decoded(np.empty(0), Quality.GOOD, {})
+
+    def decode(self, data: bytes) -> Decoded:
+        """As the codec's. ValueError when there are too few bytes."""
+        if data != self._data:
+            self._result = self._decode(data)
+            self._data = data
+        return self._result
 
 
 def _on_top(point: MapPoint) -> bool:

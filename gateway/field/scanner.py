@@ -65,6 +65,7 @@ class Line:
         self._clock = clock
         self._on_block = on_block
         self._transport: Transport | None = None
+        self._now = clock.monotonic
         self._links: list[Link] = []
         self._readings: list[Reading] = []
         self._jobs: deque[_Job] = deque()
@@ -125,7 +126,7 @@ class Line:
     async def _step(self) -> None:
         if self._jobs:
             await self._do_jobs()
-        now = self._clock.monotonic()
+        now = self._now()
         reading = first_due(self._readings, now)
         if reading is None:
             await self._idle(next_due(self._readings) - now)
@@ -163,7 +164,7 @@ class Line:
             link.succeeded(reading)
             reading.publish(decoded, self._clock.utc_ns())
             self._on_block(link.id, reading.scan)
-        reading.done(self._clock.monotonic())
+        reading.done(self._now())
 
     def _failed(self, link: Link, reading: Reading, error: FieldError) -> None:
         if not link.online:
@@ -171,12 +172,12 @@ class Line:
         if isinstance(error, TransportClosed):
             self._lose_line(error)
         else:
-            link.failed(reading, error, self._clock.monotonic(), self._clock.utc_ns())
+            link.failed(reading, error, self._now(), self._clock.utc_ns())
 
     def _lose_line(self, error: FieldError) -> None:
         for link in self._links:
             if link.online:
-                link.lose(error, self._clock.monotonic(), self._clock.utc_ns())
+                link.lose(error, self._now(), self._clock.utc_ns())
 
     async def _connect(self, link: Link) -> None:
         """One attempt to reach a device that is not online."""
@@ -188,11 +189,11 @@ class Line:
         except FieldError as error:
             if isinstance(error, TransportClosed):
                 self._lose_line(error)
-            link.lose(error, self._clock.monotonic(), self._clock.utc_ns())
+            link.lose(error, self._now(), self._clock.utc_ns())
             if not any(other.online for other in self._links):
                 await self._close()  # the next attempt looks the port up again
             return
-        link.connected(self._clock.monotonic())
+        link.connected(self._now())
 
     async def _open(self) -> None:
         if self._transport is not None and self._transport.is_open:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from gateway.errors import DeviceRefused, FieldError, FrameError, WrongDevice
-from gateway.field.block_codec import BitCodec, BlockCodec, Decoded
+from gateway.field.block_codec import BitCodec, BlockCodec, Decoded, Repeated
 from gateway.field.blocks import ReadBlock, plan
 from gateway.field.codec import encode, raw_number
 from gateway.field.drivers.base import (
@@ -27,16 +28,17 @@ from gateway.field.drivers.modbus_pdu import (
     write_coil_request,
     write_registers_request,
 )
-from gateway.field.map_model import Identity, MapPoint, Register, WriteBlock
+from gateway.field.map_model import DeviceMap, Identity, MapPoint, Register, WriteBlock
 from gateway.points import Quality
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Sequence
 
     from gateway.field.drivers.base import Exchange
     from gateway.field.settings import DeviceSettings
     from gateway.field.transports.base import Request
 
+_Plan = tuple[Mapping[str, MapPoint], tuple[tuple[ReadBlock, BlockCodec | BitCodec], ...]]
 _IDENTITY_REGISTERS: Mapping[str, int] = {"uint32": 2, "int32": 2, "uint64": 4, "int64": 4}
 
 
@@ -50,9 +52,8 @@ class ModbusDriver:
 
     def __init__(self, device: DeviceSettings, exchange: Exchange) -> None:
         self._device, self._exchange = device, exchange
-        all_points = device.map.points(device.cells)
-        self._points = {point.name: point for point in all_points}
-        self._reads = tuple(_Read(device.unit, block) for block in plan(all_points, device.map.max_registers, device.map.gap))
+        self._points, codecs = _plan_of(device.map, device.cells)
+        self._reads = tuple(_Read(device.unit, block, codec) for block, codec in codecs)
         self._blocks = tuple(_Image(block, self._points) for block in device.map.write_blocks)
         self._block_of = {name: image for image in self._blocks for name in image.block.points}
         self.parts = tuple(read.part for read in self._reads)
@@ -74,7 +75,7 @@ class ModbusDriver:
         read = self._reads[part]
         data = read_data(read.request, await self._exchange(read.request))
         try:
-            return read.codec.decode(data)
+            return read.decode(data)
         except ValueError as error:
             raise FrameError(str(error)) from error
 
@@ -93,7 +94,7 @@ class ModbusDriver:
         shown = readback_points(self._points, names)
         found: dict[str, float] = {}
         for block in plan({point.name: point for point in shown.values()}.values(), self._device.map.max_registers, 0):
-            read = _Read(self._device.unit, block)
+            read = _Read(self._device.unit, block, _codec(block))
             decoded = read.codec.decode(read_data(read.request, await self._exchange(read.request)))
             found.update(zip((point.name for point in read.codec.points), decoded.values.tolist(), strict=True))
         return {name: found.get(point.name, math.nan) for name, point in shown.items()}
@@ -154,14 +155,36 @@ class ModbusDriver:
             raise
 
 
+_plans: dict[tuple[int, int], tuple[DeviceMap, _Plan]] = {}
+
+
+def _plan_of(device_map: DeviceMap, cells: int) -> _Plan:
+    """The points of a device by name, and its reads; made once for all devices of the same map and size.
+
+    What devices share stays in the processor's cache when hundreds of them are decoded in a row.
+    """
+    key = (id(device_map), cells)
+    if key not in _plans:
+        points = device_map.points(cells)
+        blocks = plan(points, device_map.max_registers, device_map.gap)
+        made = ({point.name: point for point in points}, tuple((block, _codec(block)) for block in blocks))
+        _plans[key] = (device_map, made)  # holding the map keeps its id from being given to another one
+    return _plans[key][1]
+
+
+def _codec(block: ReadBlock) -> BlockCodec | BitCodec:
+    bits = block.register in {Register.COIL, Register.DISCRETE}
+    return BitCodec(block.points, block.address) if bits else BlockCodec(block.points, block.address)
+
+
 class _Read:
     """One planned read with its request and its codec, both made once."""
 
-    def __init__(self, unit: int, block: ReadBlock) -> None:
+    def __init__(self, unit: int, block: ReadBlock, codec: BlockCodec | BitCodec) -> None:
         self.block = block
         self.request = read_request(unit, block.register, block.address, block.count)
-        bits = block.register in {Register.COIL, Register.DISCRETE}
-        self.codec = BitCodec(block.points, block.address) if bits else BlockCodec(block.points, block.address)
+        self.codec = codec
+        self.decode = Repeated(codec.decode).decode
         numbers, texts = (tuple(point.name for point in group) for group in (self.codec.points, self.codec.texts))
         self.part = Part(block.title, block.scan, numbers, texts)
 

@@ -14,7 +14,7 @@ import re
 from typing import TYPE_CHECKING
 
 from gateway.errors import DeviceRefused, FieldError, FrameError, WrongDevice
-from gateway.field.block_codec import BlockCodec, Decoded
+from gateway.field.block_codec import BlockCodec, Decoded, Repeated
 from gateway.field.blocks import RequestGroup, by_request
 from gateway.field.drivers.base import Part, ProbeRow, SafeFrame, check_writes, failed_rows, readback_points, value_rows
 from gateway.field.transports.base import Request
@@ -126,12 +126,13 @@ class _Group:
     def __init__(self, group: RequestGroup) -> None:
         self.request = group.request
         self.codec = BlockCodec(group.points, 0, width=1)
+        self._decode = Repeated(self.codec.decode).decode
         numbers = tuple(point.name for point in self.codec.points)
         self.part = Part(group.request, group.scan, numbers)
 
     def decode(self, data: bytes) -> Decoded:
         try:
-            return self.codec.decode(data)
+            return self._decode(data)
         except ValueError as error:
             msg = f"answer to {self.request}: {error}"
             raise FrameError(msg) from error

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.field.block_codec import BitCodec, BlockCodec
+from gateway.field.block_codec import BitCodec, BlockCodec, Repeated
 from gateway.field.codec import decode_text, encode, encode_text, reordered, scaled, text_of
 from gateway.field.map_model import INTEGER_LIMITS, ORDERS, TYPE_BYTES, MapPoint, Register
 from gateway.points import Access, Kind, Quality
@@ -96,7 +96,7 @@ def test_scale_offset_range_and_sentinel() -> None:
 
 
 def test_equal_bytes_are_not_decoded_again_and_other_bytes_are() -> None:
-    codec = BlockCodec([MapPoint(name="a")], 0)
+    codec = Repeated(BlockCodec([MapPoint(name="a")], 0).decode)
     first = codec.decode(b"\x00\x01")
     assert codec.decode(b"\x00\x01") is first
     assert codec.decode(b"\x00\x02").values.tolist() == [2.0]
