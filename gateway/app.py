@@ -49,6 +49,7 @@ from gateway.shared import ImageWriter
 from gateway.sim_ports import SimPorts
 from gateway.table import Table
 from gateway.timekeeper import TimeKeeper
+from gateway.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,6 +64,9 @@ REFRESH_S = 0.3
 """Real seconds between two heartbeats to a converter: a third of its default communication time-out of 1.0 s."""
 
 _HOUSEKEEPING_S = 1.0
+LOOPS = {"cycle": 1.0, "sequence": 2.0, "runs": 10.0}
+"""Longest real time (s) between two passes of each loop before the process counts as hung. A run's step may wait for a
+converter that does not answer."""
 _COUNTERS_EVERY = 10
 """Rounds of housekeeping between two saves of the charge counters."""
 _STOP_WITHIN_S = 15.0
@@ -146,7 +150,8 @@ class Control:
         self._image = ImageWriter(paths.image, published.layout_hash(self._points), self._points, clock=clock)
         self._scopes = {device.id: self._guard.scopes_of(device.id) for device in site.devices}
         self._strings = {device.id: _string_of(device.target) for device in site.devices}
-        passes = (table.age, self._derive, self._check, self._keep_time, self._publish)
+        self._watchdog = Watchdog(clock, LOOPS)
+        passes = (table.age, self._derive, self._check, self._keep_time, self._publish, self._beat)
         self._cycle = Cycle(site.scan_s, passes, table, clock)
         self._stored_frames: Mapping[str, object] = {}
         self._rounds = 0
@@ -173,6 +178,9 @@ class Control:
 
     def _publish(self) -> None:
         self._image.commit(self._table)
+
+    def _beat(self) -> None:
+        self._watchdog.beat("cycle")
 
     # Tasks
 
@@ -203,14 +211,15 @@ class Control:
                 tasks.create_task(self._bus.run(), name="field"),
                 tasks.create_task(self._gate.run(), name="gate"),
                 tasks.create_task(self._cycle.run(), name="cycle"),
-                tasks.create_task(self._cycle.follow(self._sequence.cycle), name="sequence"),
-                tasks.create_task(self._cycle.follow(self._runner.cycle), name="runs"),
+                tasks.create_task(self._cycle.follow(self._advance_sequence), name="sequence"),
+                tasks.create_task(self._cycle.follow(self._advance_runs), name="runs"),
                 tasks.create_task(self._cycle.follow(self._refresh, self._every(REFRESH_S)), name="heartbeats"),
                 tasks.create_task(self._cycle.follow(self._keep_house, self._every(_HOUSEKEEPING_S)), name="housekeeping"),
             ]
             async with ControlServer(self._paths.control_socket, Handlers(parts).table()):
                 self._scheduler.start()
                 await stop.wait()
+                self._watchdog.stopping()
                 self._scheduler.shutdown()
                 await self._stop_plant()
             await self._sequence.close()
@@ -220,6 +229,14 @@ class Control:
 
     def _every(self, seconds: float) -> int:
         return max(1, round(seconds / self._site.scan_s))
+
+    async def _advance_sequence(self) -> None:
+        await self._sequence.cycle()
+        self._watchdog.beat("sequence")
+
+    async def _advance_runs(self) -> None:
+        await self._runner.cycle()
+        self._watchdog.beat("runs")
 
     async def _refresh(self) -> None:
         """Advance the heartbeat of every device that has one; those on different lines at the same time."""
@@ -232,6 +249,7 @@ class Control:
 
     async def _keep_house(self) -> None:
         self._reports.report_own()
+        self._watchdog.feed(f"{self._sequence.state.name.lower()}: {self._sequence.reason}")
         self._rounds += 1
         if self._rounds % _COUNTERS_EVERY == 0:
             self._save_counters()
@@ -262,6 +280,7 @@ class Control:
     async def _close(self) -> None:
         self._save_counters()
         self._timekeeper.close()
+        self._watchdog.close()
         self._journal.record("process", "control stopped", source="control")
         await self._journal.close()
 
