@@ -13,6 +13,7 @@ import math
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.commands import Code, Command, Verdict
+from gateway.device_roles import DeviceRole
 from gateway.errors import DeviceRefused, FieldError
 from gateway.gate_drive import Line, SafeDrive, Writer, mismatches
 from gateway.gate_records import JournalLike, Records
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from gateway.site import Site
 
 __all__ = ["CommandGate", "JournalLike", "Writer", "points"]
+
+NO_CURRENT_A = 0.2
+"""A converter below this current has stopped (two steps of a 0.1 A sensor)."""
 
 TICK_S = 0.05
 """Real seconds between two looks at leases and retries."""
@@ -89,6 +93,7 @@ class CommandGate:
             drive.on_attempt, drive.on_change = self._note_safe, self._publish
             if drive.target.scope == SITE:
                 drive.after = tuple(other for other in self._drives.values() if other.target.scope != SITE)
+                drive.quiet = self._converters_are_quiet
         self._trips: dict[str, str] = {}
         self._no_charge: dict[str, str] = {}
         self._holders: dict[str, Holder] = {}
@@ -152,6 +157,13 @@ class CommandGate:
         except TimeoutError:
             return False
         return True
+
+    def _converters_are_quiet(self) -> bool:
+        """True when every string's converter says that it carries no current; one that is silent may carry some."""
+        snapshot = self._view()
+        targets = [target for target in self._targets.values() if target.device.role is DeviceRole.DCDC]
+        currents = [snapshot.number(f"{target.name}.battery_current") for target in targets]
+        return all(current is not None and abs(current) < NO_CURRENT_A for current in currents)
 
     # Requests
 

@@ -8,6 +8,7 @@ target, and follows it, so that the safe values are always the last thing writte
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 from typing import TYPE_CHECKING, Protocol
 
@@ -29,6 +30,10 @@ ATTEMPT_TIMEOUT_S = 3.0
 
 ORDER_WAIT_S = 0.5
 """Real seconds for which the grid converter waits for the strings' converters to be told first, and no longer."""
+
+QUIET_WAIT_S = 0.8
+"""Real seconds from the demand for which it waits until they carry no current, and no longer: a ramp of 0.5 s, a write and
+a reading. Taken away under load the bus collapses within 10 ms, and the converters' own protections latch."""
 
 
 class Writer(Protocol):
@@ -102,6 +107,8 @@ class SafeDrive:
         """Set when the first attempt since the last demand is over."""
         self.after: Sequence[SafeDrive] = ()
         """Drives that go first when all of them are wanted."""
+        self.quiet: Callable[[], bool] = _always
+        """True when nothing that hangs on this target carries current."""
         self.on_attempt: Callable[[Target], None] = _nothing
         self.on_change: Callable[[Target], None] = _nothing
         self._line = line
@@ -113,6 +120,8 @@ class SafeDrive:
         self._due_s = math.inf
         self._retry_s = FIRST_RETRY_S
         self._failing = False
+        self._settled = asyncio.Event()
+        self._patient_until_s = -math.inf
 
     @property
     def wanted(self) -> bool:
@@ -125,6 +134,7 @@ class SafeDrive:
         self.confirmed = False
         self._retry_s = FIRST_RETRY_S
         self._due_s = math.inf
+        self._patient_until_s = self._clock.monotonic() + QUIET_WAIT_S
         self.told.clear()
         self._line.preempt(self.target.name)
         self._wake.set()
@@ -143,10 +153,13 @@ class SafeDrive:
         return True
 
     def tick(self) -> None:
-        """Start the next attempt when it is due."""
-        if self._due_s <= self._clock.monotonic():
+        """Start the next attempt when it is due, and let one go on that waited for others."""
+        now_s = self._clock.monotonic()
+        if self._due_s <= now_s:
             self._due_s = math.inf
             self._wake.set()
+        if not self._settled.is_set() and (self._patient_until_s <= now_s or self.quiet()):
+            self._settled.set()
 
     async def serve(self) -> None:
         """Carry out demands until cancelled."""
@@ -159,14 +172,14 @@ class SafeDrive:
                     await self._attempt()
 
     async def _wait_for_others(self) -> None:
-        pending = [asyncio.ensure_future(drive.told.wait()) for drive in self.after if drive.wanted]
-        if not pending:
-            return
-        try:
-            await asyncio.wait(pending, timeout=ORDER_WAIT_S)
-        finally:
-            for task in pending:
-                task.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ORDER_WAIT_S):
+                for drive in self.after:
+                    if drive.wanted:
+                        await drive.told.wait()
+        if not self.quiet():
+            self._settled.clear()
+            await self._settled.wait()
 
     async def _attempt(self) -> None:
         self.on_attempt(self.target)
@@ -209,3 +222,7 @@ class SafeDrive:
 
 def _nothing(target: Target) -> None:
     del target
+
+
+def _always() -> bool:
+    return True

@@ -12,6 +12,7 @@ import pytest
 from gateway.commands import Code, Command, Origin, Rank, Role, Verdict
 from gateway.errors import DeviceRefused
 from gateway.gate import CommandGate, points
+from gateway.gate_drive import QUIET_WAIT_S
 from tests.unit.law.plant import DAB_SAFE, FakeBlock, FakeJournal, FakeWriter, settle, site, snapshot_of, string
 
 if TYPE_CHECKING:
@@ -420,6 +421,24 @@ class TestTrip:
         bench.gate.trip("site", "STOP")
         await asyncio.wait_for(bench.writer.received["rps"].wait(), timeout=5.0)
         assert "dab_a" not in bench.writer.holds
+
+    async def test_the_grid_stays_on_while_converters_ramp_down(self, bench: Bench) -> None:
+        bench.snapshot.set("string.A.converter.battery_current", -5.0)
+        bench.gate.trip("site", "STOP")
+        await bench.tick(0.5)
+        assert bench.writer.written("rps") == []
+        bench.snapshot.set("string.A.converter.battery_current", 0.0)
+        await bench.tick(0.05)
+        assert bench.gate.confirmed_safe("site")
+
+    @pytest.mark.parametrize("current_A", [-5.0, None])
+    async def test_but_not_for_long(self, bench: Bench, current_A: float | None) -> None:
+        bench.snapshot.set("string.A.converter.battery_current", current_A)
+        bench.gate.trip("site", "STOP")
+        await bench.tick(QUIET_WAIT_S - 0.01)
+        assert bench.writer.written("rps") == []
+        await bench.tick(0.02)
+        assert bench.gate.confirmed_safe("site")
 
     async def test_it_is_tried_again_until_it_is_read_back(self, bench: Bench) -> None:
         bench.writer.silence("dab_a")

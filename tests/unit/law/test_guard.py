@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.alarms import NO_CHARGE_DELAY_S
 from gateway.commands import Code, Command, Origin, Rank, Role
 from gateway.gate import CommandGate
+from gateway.gate_drive import QUIET_WAIT_S
 from gateway.guard import Guard, points
 from gateway.interlocks import HOLD_S
 from tests.unit.law.plant import DAB_SAFE, FakeJournal, FakeTable, FakeWriter, settle, site, snapshot_of, string
@@ -155,6 +157,7 @@ async def test_a_converter_that_goes_on_takes_the_site_down(plant: Plant) -> Non
     await plant.run(0.5)
     assert plant.point("string.A.trip.first_out") == "uncommanded_current"
     assert plant.point("site.trip.first_out") == "string_A"
+    await plant.run(QUIET_WAIT_S)
     assert plant.writer.holds["rps"]["output_enable"] == 0.0
 
 
@@ -165,6 +168,7 @@ async def test_a_string_on_the_bus_takes_the_site_down(clock: ManualClock) -> No
         await plant.run(0.5)
         assert plant.point("string.A.trip.first_out") == "overtemperature"
         assert plant.point("site.trip.first_out") == "string_A"
+        await plant.run(QUIET_WAIT_S)
         assert plant.writer.holds["rps"]["output_enable"] == 0.0
         assert plant.writer.holds["dab_b"]["enable"] == 0.0
         plant.snapshot.set("string.A.battery.temperature_max", 25.0)
@@ -189,6 +193,7 @@ async def test_after_a_trip_of_the_site_the_lost_bus_is_nobodys_fault(plant: Pla
 class TestStop:
     async def test_anybody_may_and_everything_goes_off(self, plant: Plant) -> None:
         await plant.charge(A)
+        plant.flow(A, 0.0)
         verdict = await plant.guard.stop_and_confirm(Origin("opcua"))
         assert verdict.accepted
         assert "read back" in verdict.reason
@@ -422,6 +427,13 @@ class TestAlarms:
         await plant.run(3.0)
         told = [record["data"]["transition"] for record in plant.journal.records if record["kind"] == "alarm"]
         assert told == ["raised", "cleared", "raised"]
+
+    async def test_a_string_that_is_too_cold_to_charge_is_one_after_a_while(self, plant: Plant) -> None:
+        plant.snapshot.set("string.A.battery.temperature_min", -3.0)
+        await plant.run(NO_CHARGE_DELAY_S - 0.5)
+        assert plant.guard.alarm_rows() == []
+        await plant.run(1.0)
+        assert [row["id"] for row in plant.guard.alarm_rows()] == ["string.A.cold_charge"]
 
     async def test_a_short_silence_is_none(self, plant: Plant) -> None:
         for _ in range(5):
