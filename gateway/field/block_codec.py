@@ -9,6 +9,7 @@ array operations. Floating-point and unsigned 64-bit points are gathered likewis
 from __future__ import annotations
 
 import math
+import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -28,6 +29,8 @@ _OUT_OF_RANGE = np.uint8(Quality.BAD_OUT_OF_RANGE)
 _SENSOR_FAILURE = np.uint8(Quality.BAD_SENSOR_FAILURE)
 _WORD = 8
 """Bytes of the numbers into which integers are gathered."""
+_LARGEST = sys.float_info.max
+_INTEGERS = "<i8"
 _WIDE = {"float32": "<f4", "float64": "<f8", "uint64": "<u8"}
 """Types that are no part of a signed 64-bit number."""
 
@@ -56,19 +59,19 @@ class BlockCodec:
         self.texts = tuple(point for point in ordered if point.kind is Kind.TEXT)
         self.size = max((self._span(point)[1] for point in points), default=0)
         """Bytes that an answer must have at least."""
-        self._integers = sum(point.type not in _WIDE for point in self.points)
-        self._gather = self._places(self.points[: self._integers], _WORD)
-        self._others = tuple(self._other_groups())
-        self._sentinels = np.array([math.nan if p.not_available is None else p.not_available for p in self.points])
-        self._has_sentinel = bool((~np.isnan(self._sentinels)).any())
-        self._prepare_scales()
+        self._prepare_numbers()
+        self._prepare_limits()
 
     def decode(self, data: bytes) -> Decoded:
         """Values of an answer's data bytes. ValueError when there are too few bytes."""
         if len(data) < self.size:
             msg = f"{len(data)} bytes of data, expected {self.size}"
             raise ValueError(msg)
-        values, qualities = self._numbers(data) if self.points else (np.empty(0), Quality.GOOD)
+        if self._has_floats:
+            with np.errstate(all="ignore"):  # what is not finite is judged here, not by warnings
+                values, qualities = self._numbers(data)
+        else:
+            values, qualities = self._numbers(data)
         texts = {p.name: self._text(p, data) for p in self.texts} if self.texts else {}
         return Decoded(values, qualities, texts)
 
@@ -78,74 +81,80 @@ class BlockCodec:
         return data[begin:end].hex().upper()
 
     def _numbers(self, data: bytes) -> tuple[NDArray[np.float64], NDArray[np.uint8] | Quality]:
-        raw = np.empty(len(self.points))
-        octets = np.frombuffer(b"\0" + data, dtype=np.uint8)
-        if self._integers:
-            np.multiply(octets[self._gather].view("<i8"), self._shift, out=raw[: self._integers])
-        for begin, end, gather, kind in self._others:
-            raw[begin:end] = octets[gather].view(kind)
-        values = np.divide(raw, self._divisor)
+        np.frombuffer(b"\0" + data, dtype=np.uint8).take(self._gather, out=self._gathered, mode="clip")
+        values = np.empty(len(self.points))
+        for numbers, divisor, where in self._groups:
+            np.divide(numbers, divisor, out=values[where])
         if self._has_multiplier:
             values *= self._multiplier
         if self._has_offset:
             values += self._offset
         for at in self._singly:
-            values[at] = scaled(self.points[at], raw.item(at))[0]
+            values[at] = scaled(self.points[at], self._raw().item(at))[0]
         np.greater_equal(values, self._low, out=self._inside)
         np.less_equal(values, self._high, out=self._below)
         self._inside &= self._below
         # Comparing bytes costs a fifth of all() and any() at this size.
-        if self._inside.tobytes() == self._all_inside and not (self._has_sentinel and bool((raw == self._sentinels).any())):
-            return values, Quality.GOOD
-        return self._judged(raw, values)
+        if self._inside.tobytes() != self._all_inside or (self._has_sentinel and bool((self._raw() == self._sentinels).any())):
+            return self._judged(values)
+        return values, Quality.GOOD
 
-    def _judged(
-        self, raw: NDArray[np.float64], values: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.uint8] | Quality]:
-        """The slower way, for blocks in which some sensor has failed or some value lies outside its range."""
+    def _judged(self, values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+        """The slower way, for reads in which some sensor has failed or some value lies outside its range."""
+        raw = self._raw()
         qualities = np.zeros(len(values), dtype=np.uint8)
-        qualities[~((values >= self._low) & (values <= self._high))] = _OUT_OF_RANGE
+        qualities[~self._inside] = _OUT_OF_RANGE
         qualities[(raw == self._sentinels) | ~np.isfinite(raw)] = _SENSOR_FAILURE
         for at in self._singly:
             qualities[at] = scaled(self.points[at], raw.item(at))[1]
         values[qualities != 0] = np.nan
         return values, qualities
 
-    def _prepare_scales(self) -> None:
+    def _raw(self) -> NDArray[np.float64]:
+        """The numbers as gathered last, before any scale."""
+        raw = np.empty(len(self.points))
+        for numbers, _, where in self._groups:
+            raw[where] = numbers
+        return raw * self._unshift
+
+    def _prepare_limits(self) -> None:
         points = self.points
-        pairs = [factors(point.scale) for point in points]
-        self._shift = np.array(
-            [2.0 ** (8 * (TYPE_BYTES[p.type] - _WORD)) if _on_top(p) else 1.0 for p in points[: self._integers]]
-        )
-        self._multiplier, self._divisor = np.array([first for first, _ in pairs]), np.array([second for _, second in pairs])
-        self._offset = np.array([point.offset for point in points])
-        self._has_multiplier, self._has_offset = bool((self._multiplier != 1.0).any()), bool(self._offset.any())
-        self._low = np.array([-1e300 if p.low is None else p.low for p in points])
-        self._high = np.array([1e300 if p.high is None else p.high for p in points])
+        self._low = np.array([-_LARGEST if p.low is None else p.low for p in points])
+        self._high = np.array([_LARGEST if p.high is None else p.high for p in points])
+        self._sentinels = np.array([math.nan if p.not_available is None else p.not_available for p in points])
+        self._has_sentinel = bool((~np.isnan(self._sentinels)).any())
         self._singly = tuple(at for at, p in enumerate(points) if p.translate or p.bit is not None)
         self._inside, self._below = (np.empty(len(points), dtype=np.bool_) for _ in range(2))
         self._all_inside = b"\1" * len(points)
 
-    def _other_groups(self) -> list[tuple[int, int, NDArray[np.intp], str]]:
-        """(first point, end, bytes to gather, type) of the points that are no integers of up to 64 bits with sign."""
-        groups: list[tuple[int, int, NDArray[np.intp], str]] = []
-        begin = self._integers
-        while begin < len(self.points):
-            kind = self.points[begin].type
-            end = begin + sum(point.type == kind for point in self.points[begin:])
-            groups.append((begin, end, self._places(self.points[begin:end], TYPE_BYTES[kind]), _WIDE[kind]))
-            begin = end
-        return groups
+    def _prepare_numbers(self) -> None:
+        """Where the bytes come from, the numbers that they form, and what each is divided by."""
+        pairs = [factors(point.scale) for point in self.points]
+        self._unshift = np.array([1.0 / _shift(point) for point in self.points])
+        self._multiplier = np.array([multiplier for multiplier, _ in pairs])
+        self._offset = np.array([point.offset for point in self.points])
+        self._has_multiplier, self._has_offset = bool((self._multiplier != 1.0).any()), bool(self._offset.any())
+        divisors = np.array([divisor * _shift(point) for point, (_, divisor) in zip(self.points, pairs, strict=True)])
+        kinds = [_WIDE.get(point.type, _INTEGERS) for point in self.points]
+        places = [self._places(point, np.dtype(kind).itemsize) for point, kind in zip(self.points, kinds, strict=True)]
+        self._gather = np.array([at for place in places for at in place], dtype=np.intp)
+        self._gathered = np.empty(len(self._gather), dtype=np.uint8)
+        groups: list[tuple[NDArray[np.generic], NDArray[np.float64], slice]] = []
+        point, octet = 0, 0
+        for kind in dict.fromkeys(kinds):
+            where = slice(point, point + kinds.count(kind))
+            size = kinds.count(kind) * np.dtype(kind).itemsize
+            groups.append((self._gathered[octet : octet + size].view(kind), divisors[where], where))
+            point, octet = where.stop, octet + size
+        self._groups = tuple(groups)
+        self._has_floats = any(kind.startswith("<f") for kind in kinds)
 
-    def _places(self, points: Sequence[MapPoint], width: int) -> NDArray[np.intp]:
-        """Where to take each byte from, for little-endian numbers of `width` bytes; 0 is the zero put before the data."""
-        places: list[int] = []
-        for point in points:
-            begin, end = self._span(point)
-            taken = [1 + begin + at for at in reversed(_order_of_bytes(end - begin, point.order))]
-            zeros = [0] * (width - len(taken))
-            places += zeros + taken if _on_top(point) else taken + zeros
-        return np.array(places, dtype=np.intp)
+    def _places(self, point: MapPoint, width: int) -> list[int]:
+        """Where each byte of a little-endian number of `width` bytes is taken; 0 is the zero put before the data."""
+        begin, end = self._span(point)
+        taken = [1 + begin + at for at in reversed(_order_of_bytes(end - begin, point.order))]
+        zeros = [0] * (width - len(taken))
+        return zeros + taken if _on_top(point) else taken + zeros
 
     def _text(self, point: MapPoint, data: bytes) -> str:
         begin, end = self._span(point)
@@ -177,6 +186,11 @@ class Repeated:
 def _on_top(point: MapPoint) -> bool:
     """True for a number with a sign: its bytes go to the upper end, so that its sign bit is the sign bit."""
     return point.type in INTEGER_LIMITS and INTEGER_LIMITS[point.type][0] < 0
+
+
+def _shift(point: MapPoint) -> float:
+    """By how much a number is too large after its bytes were put on top: a power of two, so nothing is lost."""
+    return 2.0 ** (8 * (_WORD - TYPE_BYTES[point.type])) if _on_top(point) else 1.0
 
 
 def _order_of_bytes(size: int, order: str) -> list[int]:

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_COUNTERS_EVERY_S = 1.0
 _REMIND_EVERY_S = 3600.0
 
 
 class Health:
-    """Counts requests and errors, publishes the device's communication state, and logs failure, change and recovery."""
+    """Counts requests and errors, publishes the device's communication state, and logs failure, change and recovery.
+
+    Whoever sends a request adds one to `requests`.
+    """
 
     def __init__(self, device_id: str, sink: Sink, clock: Clock) -> None:
         self._device = device_id
@@ -34,24 +36,23 @@ class Health:
         self._error = ""
         self._failed_at: float | None = None
         self._reminded_at = 0.0
-        self._counted_at = clock.monotonic()
+        self._counted = 0
         self._put("state", float(CommState.OFFLINE))
         self._put("last_error", "")
         self._put("next_retry", "")
-        self._put_counters()
+        self._put("requests", 0.0)
+        self._put("errors", 0.0)
 
-    def asked(self) -> None:
-        """One request goes out."""
-        self.requests += 1
-        now = self._clock.monotonic()
-        if now - self._counted_at >= _COUNTERS_EVERY_S:
-            self._counted_at = now
-            self._put_counters()
+    def count(self) -> None:
+        """Publish the counters when they have moved; called about once a second."""
+        if self.requests != self._counted:
+            self._counted = self.requests
+            self._put("requests", float(self.requests))
 
     def failed_request(self, error: FieldError, frames: FrameLog | None) -> None:
         """One request failed; the device may yet be well."""
         self.errors += 1
-        self._put_counters()
+        self._put("errors", float(self.errors))
         text = f"{type(error).__name__}: {error}"
         if text != self._error:
             self._error = text
@@ -95,10 +96,6 @@ class Health:
         if state is not self.state:
             self.state = state
             self._put("state", float(state))
-
-    def _put_counters(self) -> None:
-        self._put("requests", float(self.requests))
-        self._put("errors", float(self.errors))
 
     def _put(self, name: str, value: float | str) -> None:
         self._sink.put(comm_name(self._device, name), value)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gateway.field.health import Health
     from gateway.field.settings import DeviceSettings
     from gateway.field.sink import Claim, Sink
+    from gateway.field.transports.base import Request
     from gateway.points import Quality
 
 DEFAULT_TIMEOUT_S = 0.5
@@ -34,6 +35,7 @@ class Reading(Timing):
 
     link: Link | None = None
     part: int = -1
+    request: Request | None = None
     scan: str = ""
     numbers: Sink | None = None
     nothing: NDArray[np.float64] | None = None
@@ -100,6 +102,7 @@ class Link:
             phase_s=share % 1.0 * seconds if math.isfinite(seconds) else 0.0,
             link=self,
             part=number,
+            request=part.request,
             scan=str(part.scan),
             numbers=claim([point_name(self.id, name) for name in part.numbers], writer) if part.numbers else None,
             nothing=np.full(len(part.numbers), np.nan),

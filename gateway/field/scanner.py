@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gateway.errors import DeviceRefused, FieldError, TransportClosed
-from gateway.field.schedule import first_due, next_due
+from gateway.field.schedule import choose
 from gateway.field.transports.base import WriteForbidden
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _IDLE_MAX_S = 60.0
+_COUNT_EVERY_S = 1.0
 
 
 @dataclass(slots=True)
@@ -71,6 +72,7 @@ class Line:
         self._jobs: deque[_Job] = deque()
         self._waker: asyncio.Future[None] | None = None
         self._in_job = False
+        self._count_at = 0.0
 
     @property
     def frames(self) -> FrameLog | None:
@@ -87,20 +89,23 @@ class Line:
         async def exchange(request: Request) -> bytes:
             if self._jobs and not self._in_job:
                 await self._do_jobs()
-            transport = self._transport
-            if transport is None or not transport.is_open:
-                msg = f"{self.id} is closed"
-                raise TransportClosed(msg)
-            link.health.asked()
-            try:
-                return await transport.exchange(request, link.timeout_s)
-            except WriteForbidden:
-                raise
-            except FieldError as error:
-                link.health.failed_request(error, transport.frames)
-                raise
+            return await self._exchange(link, request)
 
         return exchange
+
+    async def _exchange(self, link: Link, request: Request) -> bytes:
+        transport = self._transport
+        if transport is None or not transport.is_open:
+            msg = f"{self.id} is closed"
+            raise TransportClosed(msg)
+        link.health.requests += 1
+        try:
+            return await transport.exchange(request, link.timeout_s)
+        except WriteForbidden:
+            raise
+        except FieldError as error:
+            link.health.failed_request(error, transport.frames)
+            raise
 
     async def call(self, link: Link, action: Callable[[Driver], Awaitable[Any]], *, connect: bool = False) -> Any:  # noqa: ANN401 -- the action's result
         """Run an action with a device's driver before anything else on this line, and give its result.
@@ -127,9 +132,13 @@ class Line:
         if self._jobs:
             await self._do_jobs()
         now = self._now()
-        reading = first_due(self._readings, now)
+        reading, following = choose(self._readings, now)
+        if now >= self._count_at:
+            self._count_at = now + _COUNT_EVERY_S
+            for link in self._links:
+                link.health.count()
         if reading is None:
-            await self._idle(next_due(self._readings) - now)
+            await self._idle(following - now)
         elif reading.link is not None and reading is reading.link.retry:
             await self._connect(reading.link)
         else:
@@ -151,7 +160,10 @@ class Line:
             reading.due = math.inf
             return
         try:
-            decoded = await link.driver.read(reading.part)
+            if reading.request is not None:
+                decoded = link.driver.decode(reading.part, await self._exchange(link, reading.request))
+            else:
+                decoded = await link.driver.read(reading.part)
         except DeviceRefused as error:
             link.health.failed_request(error, self.frames)
             reading.fail(error.quality, self._clock.utc_ns())

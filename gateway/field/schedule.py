@@ -44,25 +44,23 @@ class Timing:
 T = TypeVar("T", bound=Timing)
 
 
-def first_due(timings: Iterable[T], now: float) -> T | None:
-    """What to do now: of the readings that are due, fast ones first, then the one that waits longest; None when none is.
+def choose(timings: Iterable[T], now: float) -> tuple[T | None, float]:
+    """What to do now: of the readings that are due, fast ones first, then the one that waits longest.
 
-    A slow one that has waited for `PATIENCE_S` counts as fast, so that a line too busy for all still reads them all.
+    None when none is due, and then the moment when the next one is (infinite when none is planned). A slow one that has
+    waited for `PATIENCE_S` counts as fast, so that a line too busy for all still reads them all.
     """
     best: T | None = None
-    best_rank = 0
+    best_rank, following = 0, math.inf
     for timing in timings:
-        if timing.due > now:
+        due = timing.due
+        if due > now:
+            following = min(following, due)
             continue
-        rank = timing.rank if now - timing.due < PATIENCE_S else 0
-        if best is None or rank < best_rank or (rank == best_rank and timing.due < best.due):
+        rank = timing.rank if now - due < PATIENCE_S else 0
+        if best is None or rank < best_rank or (rank == best_rank and due < best.due):
             best, best_rank = timing, rank
-    return best
-
-
-def next_due(timings: Iterable[Timing]) -> float:
-    """When the next reading is due; infinite when none is planned."""
-    return min((timing.due for timing in timings), default=math.inf)
+    return best, following
 
 
 @dataclass(slots=True)

@@ -33,12 +33,17 @@ class BadRequest(FieldError):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One read of a device: what is published together. `numbers` and `texts` are point names in the order of the values."""
+    """One read of a device: what is published together.
+
+    `numbers` and `texts` are point names in the order of the values. `request`, where one request is all there is to the
+    read, lets the scanner send it and hand the answer to `Driver.decode`; without it `Driver.read` is awaited.
+    """
 
     title: str
     scan: ScanClass
     numbers: tuple[str, ...]
     texts: tuple[str, ...] = ()
+    request: Request | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,10 @@ class Driver(Protocol):
 
     async def read(self, part: int) -> Decoded:
         """Do one of the `parts`. Raises FieldError."""
+        ...
+
+    def decode(self, part: int, answer: bytes) -> Decoded:
+        """What the answer to the request of one of the `parts` says. Raises FieldError."""
         ...
 
     async def write(self, values: Mapping[str, float]) -> None:

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from gateway.errors import DeviceRefused, FieldError, FrameError, WrongDevice
-from gateway.field.block_codec import BitCodec, BlockCodec, Decoded, Repeated
+from gateway.errors import DeviceRefused, FieldError, WrongDevice
+from gateway.field.block_codec import BitCodec, BlockCodec, Decoded
 from gateway.field.blocks import ReadBlock, plan
 from gateway.field.codec import encode, raw_number
 from gateway.field.drivers.base import (
@@ -72,12 +72,10 @@ class ModbusDriver:
         _check_identity(identity, data)
 
     async def read(self, part: int) -> Decoded:
-        read = self._reads[part]
-        data = read_data(read.request, await self._exchange(read.request))
-        try:
-            return read.decode(data)
-        except ValueError as error:
-            raise FrameError(str(error)) from error
+        return self._reads[part].decode(await self._exchange(self._reads[part].request))
+
+    def decode(self, part: int, answer: bytes) -> Decoded:
+        return self._reads[part].decode(answer)
 
     async def write(self, values: Mapping[str, float]) -> None:
         check_writes(self._points, values, self._device)
@@ -184,9 +182,17 @@ class _Read:
         self.block = block
         self.request = read_request(unit, block.register, block.address, block.count)
         self.codec = codec
-        self.decode = Repeated(codec.decode).decode
+        self._answer: bytes | None = None
+        self._decoded: Decoded | None = None
         numbers, texts = (tuple(point.name for point in group) for group in (self.codec.points, self.codec.texts))
-        self.part = Part(block.title, block.scan, numbers, texts)
+        self.part = Part(block.title, block.scan, numbers, texts, self.request)
+
+    def decode(self, answer: bytes) -> Decoded:
+        """The values in an answer PDU; those of the last one, undecoded, when it is the same. Raises FieldError."""
+        if self._decoded is None or answer != self._answer:
+            self._decoded = self.codec.decode(read_data(self.request, answer))
+            self._answer = answer
+        return self._decoded
 
     def rows(self, data: bytes, decoded: Decoded) -> list[ProbeRow]:
         rows = value_rows(self.codec.points, decoded, lambda point: self.codec.raw(point, data), _address)

@@ -37,7 +37,7 @@ class OrionDriver:
         self._device, self._exchange = device, exchange
         points = device.map.points(device.cells)
         self._points = {point.name: point for point in points}
-        self._groups = tuple(_Group(group) for group in by_request(points))
+        self._groups = tuple(_Group(group, device.unit) for group in by_request(points))
         self.parts = tuple(group.part for group in self._groups)
 
     async def identify(self) -> None:
@@ -55,6 +55,10 @@ class OrionDriver:
     async def read(self, part: int) -> Decoded:
         group = self._groups[part]
         return group.decode(await self._ask(group.request))
+
+    def decode(self, part: int, answer: bytes) -> Decoded:
+        group = self._groups[part]
+        return group.decode(answer_data(answer, bytes.fromhex(group.request)))
 
     async def write(self, values: Mapping[str, float]) -> None:
         check_writes(self._points, values, self._device)
@@ -80,9 +84,11 @@ class OrionDriver:
 
     async def _ask(self, request: str) -> bytes:
         wanted = bytes.fromhex(request)
-        line = request_line(wanted)
-        answer = await self._exchange(Request(self._device.unit, line, mine=lambda text: _answers(text, wanted)))
-        return answer_data(answer, wanted)
+        return answer_data(await self._exchange(_request(self._device.unit, wanted)), wanted)
+
+
+def _request(unit: int, wanted: bytes) -> Request:
+    return Request(unit, request_line(wanted), mine=lambda line: _answers(line, wanted))
 
 
 def request_line(wanted: bytes) -> bytes:
@@ -123,12 +129,12 @@ def _answers(line: bytes, wanted: bytes) -> bool:
 class _Group:
     """The points that one request answers."""
 
-    def __init__(self, group: RequestGroup) -> None:
+    def __init__(self, group: RequestGroup, unit: int) -> None:
         self.request = group.request
         self.codec = BlockCodec(group.points, 0, width=1)
         self._decode = Repeated(self.codec.decode).decode
         numbers = tuple(point.name for point in self.codec.points)
-        self.part = Part(group.request, group.scan, numbers)
+        self.part = Part(group.request, group.scan, numbers, request=_request(unit, bytes.fromhex(group.request)))
 
     def decode(self, data: bytes) -> Decoded:
         try:

@@ -67,6 +67,10 @@ class ScpiDriver:
                 qualities.append(quality)
         return Decoded(np.array(values), np.array(qualities, dtype=np.uint8), texts)
 
+    def decode(self, part: int, answer: bytes) -> Decoded:
+        msg = f"part {part} takes several queries; {answer[:16]!r} answers one"
+        raise FrameError(msg)
+
     async def write(self, values: Mapping[str, float]) -> None:
         check_writes(self._points, values, self._device)
         for name, value in values.items():

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from gateway.errors import FieldError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Mapping
 
     from gateway.field.settings import TransportSettings
 
@@ -59,8 +59,8 @@ class Transport(Protocol):
         """Close it; harmless when closed."""
         ...
 
-    async def exchange(self, request: Request, timeout_s: float) -> bytes:
-        """Send a request and give the answer: Modbus: the PDU; serial: the line without its end; VISA: the text.
+    def exchange(self, request: Request, timeout_s: float) -> Awaitable[bytes]:
+        """Send a request and give, when awaited, the answer: Modbus: the PDU; serial: the line without its end; VISA: the text.
 
         Whatever arrived before is dropped first. Raises TransportTimeout, TransportClosed, FrameError; WriteForbidden,
         before anything is sent, for a write to a unit that is read-only.
@@ -95,6 +95,8 @@ class FrameLog:
 
     def __init__(self) -> None:
         self._frames: deque[tuple[float, str, bytes]] = deque(maxlen=FRAMES_KEPT)
+        self.note = self._frames.append
+        """Adds (monotonic time, direction, bytes): the short way for transports that are in a hurry."""
 
     def sent(self, frame: bytes) -> None:
         self._frames.append((time.monotonic(), ">", frame))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from time import monotonic
 from typing import TYPE_CHECKING, cast
 
 from gateway.errors import FrameError, TransportClosed, TransportTimeout
@@ -18,7 +19,7 @@ from gateway.field.transports.base import FrameLog, Request, forbid_write
 from gateway.field.transports.modbus_rtu import EXCEPTION_BIT, READ_FUNCTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Awaitable, Collection
 
     from gateway.field.settings import TransportSettings
 
@@ -27,6 +28,8 @@ _HEADER = struct.Struct(">HHHB")
 _MIN_LENGTH, _MAX_LENGTH = 3, 254
 """Unit, function and one byte at least; unit and a PDU of 253 bytes at most (V1.0b, 3.1.3)."""
 _CONNECT_TIMEOUT_S = 3.0
+_TIMER_STEP_S = 0.002
+"""Event loops count in milliseconds: a timer may ring this much early."""
 
 
 def open_transport(settings: TransportSettings, port: str, read_only: Collection[int]) -> ModbusTcp:
@@ -58,6 +61,8 @@ class ModbusTcp(asyncio.Protocol):
         self._rest = b""
         self._deadline = 0.0
         self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = 0.0
+        self._note = self.frames.note
 
     @property
     def is_open(self) -> bool:
@@ -85,7 +90,7 @@ class ModbusTcp(asyncio.Protocol):
             self._alarm = None
         self._fail(TransportClosed("the connection was closed"))
 
-    async def exchange(self, request: Request, timeout_s: float) -> bytes:
+    def exchange(self, request: Request, timeout_s: float) -> Awaitable[bytes]:
         payload = request.payload
         if self._read_only:
             forbid_write(request, self._read_only, changes=payload[0] not in READ_FUNCTIONS)
@@ -94,16 +99,16 @@ class ModbusTcp(asyncio.Protocol):
             msg = f"{self._host}:{self._port} is not connected"
             raise TransportClosed(msg)
         self._transaction = transaction = (self._transaction + 1) & 0xFFFF
-        frame = tcp_frame(transaction, request.unit, payload)
+        frame = _HEADER.pack(transaction, 0, len(payload) + 1, request.unit) + payload
         self._request = request
         self._waiter = waiter = loop.create_future()
-        self._set_alarm(loop, timeout_s)
+        now = monotonic()
+        self._deadline = deadline = now + timeout_s
+        if self._alarm is None or self._alarm_at > deadline:
+            self._set_alarm(loop, timeout_s)
         stream.write(frame)
-        self.frames.sent(frame)
-        try:
-            return await waiter
-        finally:
-            self._waiter = None
+        self._note((now, ">", frame))
+        return waiter
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # create_connection makes streams; those of uvloop are none of asyncio's classes, so there is nothing to check
@@ -119,7 +124,7 @@ class ModbusTcp(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._rest:
-            data = self._rest + data
+            data, self._rest = self._rest + data, b""
         while len(data) >= _HEADER.size:
             transaction, protocol, length, unit = _HEADER.unpack_from(data)
             if protocol != 0 or not _MIN_LENGTH <= length <= _MAX_LENGTH:
@@ -129,17 +134,16 @@ class ModbusTcp(asyncio.Protocol):
             end = 6 + length
             if len(data) < end:
                 break
-            frame, data = (data, b"") if len(data) == end else (data[:end], data[end:])
-            self._take(transaction, unit, frame)
+            waiter, request = self._waiter, self._request
+            if waiter is None or request is None or transaction != self._transaction or waiter.done():
+                self.frames.dropped(data[:end])
+            else:
+                self._note((monotonic(), "<", data[:end]))
+                self._answer(waiter, request, unit, data[_HEADER.size : end])
+            data = data[end:]
         self._rest = data
 
-    def _take(self, transaction: int, unit: int, frame: bytes) -> None:
-        waiter, request = self._waiter, self._request
-        if waiter is None or request is None or transaction != self._transaction or waiter.done():
-            self.frames.dropped(frame)
-            return
-        self.frames.received(frame)
-        pdu = frame[7:]
+    def _answer(self, waiter: asyncio.Future[bytes], request: Request, unit: int, pdu: bytes) -> None:
         if unit != request.unit:
             waiter.set_exception(FrameError(f"unit {unit} answered instead of {request.unit}"))
         elif pdu[0] & ~EXCEPTION_BIT != request.payload[0]:
@@ -160,20 +164,18 @@ class ModbusTcp(asyncio.Protocol):
             self._waiter.set_exception(error)
 
     def _set_alarm(self, loop: asyncio.AbstractEventLoop, timeout_s: float) -> None:
-        """One timer watches request after request: it is set anew when it fires too early, not for each request."""
-        now = loop.time()
-        self._deadline = now + timeout_s
-        if self._alarm is None or self._alarm.when() > self._deadline:
-            if self._alarm is not None:
-                self._alarm.cancel()
-            self._alarm = loop.call_at(self._deadline, self._ring, timeout_s)
+        """One timer watches request after request: when it rings too early it is set anew, not at each request."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at = self._deadline
+        self._alarm = loop.call_later(max(0.0, self._deadline - monotonic()), self._ring, timeout_s)
 
     def _ring(self, timeout_s: float) -> None:
         self._alarm = None
         waiter, loop = self._waiter, self._loop
         if waiter is None or waiter.done() or loop is None:
             return
-        if loop.time() >= self._deadline - 1e-3:
+        if monotonic() >= self._deadline - _TIMER_STEP_S:
             waiter.set_exception(TransportTimeout(f"no answer within {timeout_s:.3g} s"))
         else:
-            self._alarm = loop.call_at(self._deadline, self._ring, timeout_s)
+            self._set_alarm(loop, timeout_s)

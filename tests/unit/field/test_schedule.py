@@ -8,21 +8,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.field.schedule import PATIENCE_S, Backoff, Timing, first_due, next_due
+from gateway.field.schedule import PATIENCE_S, Backoff, Timing, choose
 
 
 def test_fast_goes_before_slow_and_the_longest_waiting_before_the_others() -> None:
     slow, fast, later = Timing(1, 1.0, due=0.0), Timing(0, 0.1, due=0.5), Timing(0, 0.1, due=0.6)
-    assert first_due([slow, later, fast], 1.0) is fast
-    assert first_due([slow], 1.0) is slow
-    assert first_due([slow, fast, later], -1.0) is None
-    assert next_due([slow, fast, later]) == 0.0
-    assert next_due([]) == math.inf
+    assert choose([slow, later, fast], 1.0)[0] is fast
+    assert choose([slow, later, fast], 0.55) == (fast, 0.6)
+    assert choose([slow], 1.0)[0] is slow
+    assert choose([later, slow, fast], -1.0) == (None, 0.0)
+    assert choose([], 1.0) == (None, math.inf)
 
 
 def test_a_line_too_busy_for_all_still_reads_the_slow_ones() -> None:
     slow, fast = Timing(1, 1.0, due=0.0), Timing(0, 0.1, due=1.0)
-    assert first_due([slow, fast], PATIENCE_S + 1.0) is slow
+    assert choose([slow, fast], PATIENCE_S + 1.0)[0] is slow
 
 
 @given(st.floats(0.01, 10), st.floats(0, 1), st.floats(0, 1000), st.floats(0, 30))
