@@ -194,10 +194,10 @@ class Runner:
         return ACCEPTED
 
     def _find(self, key: str) -> Run | None:
-        """The live run of that id, or on that string."""
+        """The live run of that id, or on that string; one whose track has ended there has left the string free."""
         if key in self._runs:
             return self._runs[key]
-        return next((run for run in self._runs.values() if any(track.string.id == key for track in run.tracks)), None)
+        return next((run for run in self._runs.values() if any(t.string.id == key and not t.released for t in run.tracks)), None)
 
     def _operate(self, run_id: str, verb: str, reason: str, origin: Origin) -> Verdict:
         run = self._find(run_id)

@@ -111,6 +111,8 @@ class Scheduler:
         if spec.id in self._entries:
             return Verdict(Code.INVALID, f"there is already a schedule '{spec.id}'")
         entry = _Entry(spec, "user", self._now(), None)
+        if first_due(spec, entry.since, entry.since) is None:
+            return Verdict(Code.INVALID, f"schedule '{spec.id}' would never start: {spec.at or spec.cron} is past")
         self._entries[spec.id] = entry
         self._save(entry)
         if self._jobs.running:

@@ -274,6 +274,20 @@ async def test_a_trip_ends_its_own_track_only() -> None:
     assert any("string B is tripped" in text for text in plant.texts("warning"))
 
 
+async def test_a_string_whose_track_has_ended_is_free_for_another_run() -> None:
+    plant = Plant()
+    await start(plant, "hybrid_charge", ())
+    await plant.go()
+    await plant.go(B={"trip__latched": 1.0})
+    await plant.go(B={"trip__latched": 1.0})
+    verdict, _ = await plant.runner.start("lead_acid_cc_cv", ["B"], {}, WHO)
+    assert verdict.code is Code.TRIPPED
+    await plant.go()
+    assert (await plant.runner.start("lead_acid_cc_cv", ["B"], {}, WHO))[1] == "2"
+    assert (await plant.runner.stop("B", "", WHO)).reason.startswith("run 2 stopped")
+    assert plant.run()["state"] == "running"
+
+
 async def test_a_site_trip_ends_every_track() -> None:
     plant = Plant()
     await start(plant, "hybrid_charge", ())

@@ -159,6 +159,14 @@ def test_nonsense_is_refused_with_the_reason() -> None:
     assert (verdict.code, verdict.reason) == (Code.INVALID, "give exactly one of cron, interval and at")
 
 
+def test_a_start_that_is_over_already_is_refused() -> None:
+    scheduler = make(FakeRunner(), FakeJournal())
+    at = ago(3600)
+    verdict = scheduler.add({"id": "x", "protocol": "p", "strings": ["A"], "at": at}, WHO)
+    assert (verdict.code, verdict.reason) == (Code.INVALID, f"schedule 'x' would never start: {at} is past")
+    assert scheduler.rows() == []
+
+
 def test_a_schedule_changed_in_the_site_file_owes_nothing_from_the_past() -> None:
     journal = FakeJournal()
     make(FakeRunner(), journal, spec(cron="0 2 * * *"))
