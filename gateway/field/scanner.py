@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from gateway.clock import Clock
+    from gateway.field.block_codec import Decoded
     from gateway.field.drivers.base import Driver, Exchange
     from gateway.field.link import Link, Reading
     from gateway.field.settings import TransportSettings
@@ -63,14 +64,15 @@ class Line:
         self._settings = settings
         self._make_transport = make_transport
         self._resolve_port = resolve_port
-        self._clock = clock
         self._on_block = on_block
         self._transport: Transport | None = None
-        self._now = clock.monotonic
+        self._now, self._utc_ns = clock.monotonic, clock.utc_ns
         self._links: list[Link] = []
         self._readings: list[Reading] = []
         self._jobs: deque[_Job] = deque()
         self._waker: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._flying: Reading | None = None
         self._in_job = False
         self._count_at = 0.0
 
@@ -114,8 +116,7 @@ class Line:
         """
         job = _Job(link, action, connect, asyncio.get_running_loop().create_future())
         self._jobs.append(job)
-        if self._waker is not None and not self._waker.done():
-            self._waker.set_result(None)
+        self._wake()
         return await job.result
 
     async def run(self) -> None:
@@ -133,63 +134,129 @@ class Line:
             await self._do_jobs()
         now = self._now()
         reading, following = choose(self._readings, now)
-        if now >= self._count_at:
-            self._count_at = now + _COUNT_EVERY_S
-            for link in self._links:
-                link.health.count()
         if reading is None:
-            await self._idle(following - now)
+            await self._park(following - now)
         elif reading.link is not None and reading is reading.link.retry:
             await self._connect(reading.link)
         else:
             await self._read(reading)
 
-    async def _idle(self, seconds: float) -> None:
-        loop = asyncio.get_running_loop()
-        self._waker = waker = loop.create_future()
-        timer = loop.call_later(min(max(seconds, 0.0), _IDLE_MAX_S), _wake, waker)
+    async def _park(self, seconds: float) -> None:
+        """Rest until there is something that callbacks alone cannot do: a command, a connect, a read of several requests."""
+        self._waker = asyncio.get_running_loop().create_future()
+        self._set_timer(seconds)
         try:
-            await waker
+            await self._waker
         finally:
-            timer.cancel()
             self._waker = None
+            if self._timer is not None:
+                self._timer.cancel()
+
+    def _set_timer(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(min(max(seconds, 0.0), _IDLE_MAX_S), self._beat)
+
+    def _wake(self) -> None:
+        """Let the task go on, once the request that callbacks have in flight is answered."""
+        if self._waker is not None and self._flying is None and not self._waker.done():
+            self._waker.set_result(None)
+
+    def _beat(self) -> None:
+        """While the task rests: send the next plain read, or set the timer for it."""
+        if self._waker is None or self._waker.done() or self._flying is not None:
+            return
+        now = self._now()
+        if now >= self._count_at:
+            self._count(now)
+        reading, following = choose(self._readings, now)
+        if reading is None and not self._jobs:
+            self._set_timer(following - now)
+            return
+        transport = self._transport
+        if self._jobs or reading is None or reading.request is None or transport is None or not transport.sends_at_once:
+            self._wake()
+            return
+        if reading.link is None or not transport.is_open:
+            self._wake()
+            return
+        reading.link.health.requests += 1
+        self._flying = reading
+        asyncio.ensure_future(transport.exchange(reading.request, reading.link.timeout_s)).add_done_callback(self._landed)
+
+    def _landed(self, answer: asyncio.Future[bytes]) -> None:
+        """The answer to a read that was sent while the task rests, or its failure."""
+        reading, self._flying = self._flying, None
+        if reading is None or reading.link is None or answer.cancelled():
+            return
+        error = answer.exception()
+        if error is None:
+            self._take(reading, reading.link, answer.result())
+        elif isinstance(error, FieldError):
+            reading.link.health.failed_request(error, self.frames)
+            self._failed(reading.link, reading, error)
+        else:
+            raise error
+        self._beat()
+
+    def _take(self, reading: Reading, link: Link, answer: bytes) -> None:
+        """Decode and publish the answer to a plain read."""
+        if link.driver is None or not link.online:
+            return
+        try:
+            decoded = link.driver.decode(reading.part, answer)
+        except FieldError as error:
+            link.health.failed_request(error, self.frames)
+            self._failed(link, reading, error)
+        else:
+            self._publish(reading, link, decoded)
+
+    def _publish(self, reading: Reading, link: Link, decoded: Decoded) -> None:
+        link.succeeded(reading)
+        reading.publish(decoded, self._utc_ns())
+        self._on_block(link.id, reading.scan)
+        reading.done(self._now())
+
+    def _count(self, now: float) -> None:
+        self._count_at = now + _COUNT_EVERY_S
+        for link in self._links:
+            link.health.count()
 
     async def _read(self, reading: Reading) -> None:
         link = reading.link
         if link is None or link.driver is None:
             reading.due = math.inf
             return
+        now = self._now()
+        if now >= self._count_at:
+            self._count(now)
         try:
             if reading.request is not None:
-                decoded = link.driver.decode(reading.part, await self._exchange(link, reading.request))
-            else:
-                decoded = await link.driver.read(reading.part)
-        except DeviceRefused as error:
-            link.health.failed_request(error, self.frames)
-            reading.fail(error.quality, self._clock.utc_ns())
+                self._take(reading, link, await self._exchange(link, reading.request))
+                return
+            decoded = await link.driver.read(reading.part)
         except FieldError as error:
+            if isinstance(error, DeviceRefused):
+                link.health.failed_request(error, self.frames)
             self._failed(link, reading, error)
-            return
         else:
-            if not link.online:
-                return  # lost while a command went out in between
-            link.succeeded(reading)
-            reading.publish(decoded, self._clock.utc_ns())
-            self._on_block(link.id, reading.scan)
-        reading.done(self._now())
+            if link.online:  # else it was lost while a command went out in between
+                self._publish(reading, link, decoded)
 
     def _failed(self, link: Link, reading: Reading, error: FieldError) -> None:
         if not link.online:
             return  # a command in between has found out already
         if isinstance(error, TransportClosed):
             self._lose_line(error)
+        elif isinstance(error, DeviceRefused):
+            reading.fail(error.quality, self._utc_ns())
+            reading.done(self._now())
         else:
-            link.failed(reading, error, self._now(), self._clock.utc_ns())
+            link.failed(reading, error, self._now(), self._utc_ns())
 
     def _lose_line(self, error: FieldError) -> None:
         for link in self._links:
             if link.online:
-                link.lose(error, self._now(), self._clock.utc_ns())
+                link.lose(error, self._now(), self._utc_ns())
 
     async def _connect(self, link: Link) -> None:
         """One attempt to reach a device that is not online."""
@@ -201,7 +268,7 @@ class Line:
         except FieldError as error:
             if isinstance(error, TransportClosed):
                 self._lose_line(error)
-            link.lose(error, self._now(), self._clock.utc_ns())
+            link.lose(error, self._now(), self._utc_ns())
             if not any(other.online for other in self._links):
                 await self._close()  # the next attempt looks the port up again
             return
@@ -257,8 +324,3 @@ def _driver_of(link: Link) -> Driver:
         msg = f"{link.id} is not connected{reason}"
         raise TransportClosed(msg)
     return link.driver
-
-
-def _wake(waker: asyncio.Future[None]) -> None:
-    if not waker.done():
-        waker.set_result(None)

@@ -43,7 +43,13 @@ class Request:
 
 
 class Transport(Protocol):
-    """A byte pipe. `frames` are the last messages both ways."""
+    """A byte pipe. `frames` are the last messages both ways.
+
+    `sends_at_once`: `exchange` sends before it returns, and gives a future; a read then needs no task of its own.
+    """
+
+    @property
+    def sends_at_once(self) -> bool: ...
 
     @property
     def frames(self) -> FrameLog: ...

@@ -40,6 +40,8 @@ def open_transport(settings: TransportSettings, port: str, read_only: Collection
 class ModbusRtu:
     """A serial line with Modbus devices. With `echo` the adapter hands our own request back before the answer."""
 
+    sends_at_once = False
+
     def __init__(self, path: str, line: LineSettings, read_only: Collection[int] = (), *, echo: bool = False) -> None:
         self.frames = FrameLog()
         self._inbox = Inbox(self.frames)

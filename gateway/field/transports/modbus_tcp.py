@@ -49,6 +49,8 @@ def tcp_frame(transaction: int, unit: int, pdu: bytes) -> bytes:
 class ModbusTcp(asyncio.Protocol):
     """One connection, with one device or a gateway to several behind it."""
 
+    sends_at_once = True
+
     def __init__(self, host: str, port: int, read_only: Collection[int] = ()) -> None:
         self.frames = FrameLog()
         self._host, self._port = host, port

@@ -26,6 +26,8 @@ def open_transport(settings: TransportSettings, port: str, read_only: Collection
 class SerialLine:
     """A serial port on which one device answers each line with one line."""
 
+    sends_at_once = False
+
     def __init__(self, path: str, line: LineSettings, read_only: Collection[int] = ()) -> None:
         self.frames = FrameLog()
         self._inbox = Inbox(self.frames)

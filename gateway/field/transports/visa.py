@@ -37,6 +37,8 @@ def open_transport(settings: TransportSettings, port: str, read_only: Collection
 class Visa:
     """One instrument."""
 
+    sends_at_once = False
+
     def __init__(self, resource: str, library: str = "@py", read_only: Collection[int] = ()) -> None:
         self.frames = FrameLog()
         self._name, self._library = resource, library
