@@ -7,8 +7,12 @@ import inspect
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from tests.manual_clock import ManualClock
+
+settings.register_profile("shared_machine", deadline=None)  # how long one example takes says nothing on a busy machine
+settings.load_profile("shared_machine")
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
