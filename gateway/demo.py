@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, cast
 
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
+from rich.text import Text
 
 from gateway.client import ControlClient
 from gateway.demo_view import picture, result_table
@@ -22,7 +24,7 @@ from gateway.errors import ControlUnavailable, GatewayError
 from gateway.simulator.control import SimClient
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from gateway.paths import Paths
 
@@ -60,12 +62,17 @@ class Watch:
 
 
 class Demo:
-    """Runs the hybrid charge on a gateway that is up, and judges it."""
+    """Runs the hybrid charge on a gateway that is up, and judges it.
 
-    def __init__(self, paths: Paths, console: Console, *, live: bool) -> None:
+    `trouble` tells in sentences which processes are not there although they should be.
+    """
+
+    def __init__(self, paths: Paths, console: Console, *, live: bool, trouble: Callable[[], Sequence[str]]) -> None:
         self._paths = paths
         self._console = console
         self._live = live
+        self._trouble = trouble
+        self._told: set[str] = set()
         self._watches: dict[str, Watch] = {}
         self._events: list[str] = []
         self._last_event = 0
@@ -100,7 +107,7 @@ class Demo:
                 return
             if (site["state"], site["reason"]) != state:
                 state = (site["state"], site["reason"])
-                self._console.print(f"[dim]{site['state']}: {site['reason']}[/dim]", highlight=False)
+                self._say(f"{site['state']}: {site['reason']}")
             await asyncio.sleep(_POLL_S)
         raise DemoFailed(f"the site was not ready after {_READY_WITHIN_S:g} s: {state}")
 
@@ -110,12 +117,24 @@ class Demo:
                 status = cast("Row", await control.request("status", {}, role="admin"))
                 await self._observe(status, plant)
                 await self._new_events(control)
-                live.update(picture(status, self._events, self._site_s))
+                live.update(picture(status, self._events, self._site_s, self._notes()))
                 run = _find_run(await control.request("runs", {"run": run_id}, role="admin"))
                 if run["state"] not in {"armed", "running", "paused", "stopping"}:
                     await self._observe(status, plant)
                     return run
                 await asyncio.sleep(_POLL_S)
+
+    def _notes(self) -> Sequence[str]:
+        """What is wrong with the processes now; where there is no live view, each is told once."""
+        notes = self._trouble()
+        for note in notes:
+            if note not in self._told and not self._live:
+                self._say(note)
+            self._told.add(note)
+        return notes
+
+    def _say(self, text: str) -> None:
+        self._console.print(Text(text, style="dim"), soft_wrap=True)
 
     async def _observe(self, status: Row, plant: SimClient) -> None:
         now = time.monotonic()
@@ -173,6 +192,7 @@ class Demo:
             "run": run,
             "trips": status["trips"],
             "endpoints": status["endpoints"],
+            "notes": sorted(self._told),
             "site_time_s": round(self._site_s, 1),
             "cv": {"string": LEAD, "samples": len(held), "current_min_A": min(held, default=None)},
             "disturbance_percent": None if moved is None else round(moved * 100.0, 3),
@@ -218,8 +238,10 @@ class _NoLive:
 def show(document: Row, console: Console) -> None:
     """Print what ended each step, and the judgement."""
     console.print(result_table(cast("list[Row]", cast("Row", document["run"])["tracks"])))
+    for note in cast("list[str]", document["notes"]):
+        console.print(f"[yellow]note[/yellow] {escape(note)}", highlight=False)
     for failure in cast("list[str]", document["failures"]):
-        console.print(f"[red]FAILED[/red] {failure}", highlight=False)
+        console.print(f"[red]FAILED[/red] {escape(failure)}", highlight=False)
     if document["ok"]:
         text = "both strings charged as in the paper; the lead-acid step to constant voltage moved the lithium current by"
         console.print(f"[green]ok[/green] {text} {document['disturbance_percent']} %", highlight=False)

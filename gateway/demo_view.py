@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Row = dict[str, object]
 
+_EVENTS_SHOWN = 6
+
 
 def number(value: object, digits: int, unit: str) -> Text:
     """A number with its unit; a value of bad quality never looks like a number."""
@@ -32,8 +34,10 @@ def clock_text(seconds: float) -> str:
     return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
 
 
-def picture(status: Mapping[str, object], events: Sequence[str], elapsed_site_s: float) -> RenderableType:
-    """The whole view: header, strings, events, alarms, endpoints."""
+def picture(
+    status: Mapping[str, object], events: Sequence[str], elapsed_site_s: float, notes: Sequence[str] = ()
+) -> RenderableType:
+    """The whole view: header, strings, events, alarms, endpoints, and what is wrong with the processes (`notes`)."""
     site = cast("Row", status["site"])
     header = Text.assemble(
         (str(site["title"]), "bold"),
@@ -43,9 +47,11 @@ def picture(status: Mapping[str, object], events: Sequence[str], elapsed_site_s:
     )
     parts: list[RenderableType] = [header]
     parts.extend(_string(row) for row in cast("list[Row]", status["strings"]))
-    parts.append(Panel("\n".join(events[-6:]) or "-", title="events", title_align="left", border_style="dim"))
+    shown = Text("\n".join(events[-_EVENTS_SHOWN:]) or "-", no_wrap=True, overflow="ellipsis")
+    parts.append(Panel(shown, title="events", title_align="left", border_style="dim"))
     parts.append(_alarms(cast("list[Row]", status["alarms"])))
     parts.append(_endpoints(cast("Mapping[str, str]", status["endpoints"])))
+    parts.extend(Text(note, style="yellow") for note in notes)
     return Group(*parts)
 
 
@@ -56,7 +62,7 @@ def _string(row: Row) -> Panel:
     facts.add_row("SOC", number(row["soc"], 1, "%"), "temperature", number(row["temperature_max"], 0, "degC"))
     body = Columns([facts, _cells(cast("list[object]", row["cells"]))], padding=(0, 4))
     red = "red" if row["tripped"] else "dim"
-    title = f"string {row['id']}  {row['title']}" + ("" if row["ready"] else "  not ready")
+    title = Text(f"string {row['id']}  {row['title']}" + ("" if row["ready"] else "  not ready"))
     return Panel(Group(body, _run(row)), title=title, title_align="left", border_style=red)
 
 
@@ -107,9 +113,9 @@ def result_table(tracks: Sequence[Row]) -> Table:
         for step in cast("list[Row]", track["steps"]):
             value, over = step.get("value"), step.get("overshoot_mV")
             table.add_row(
-                str(track["string"]),
-                str(step["id"]),
-                str(step["ended_by"]),
+                Text(str(track["string"])),
+                Text(str(step["id"])),
+                Text(str(step["ended_by"])),
                 f"{value:.4g} {step.get('unit') or ''}" if isinstance(value, int | float) else "-",
                 clock_text(_float(step.get("elapsed_s"))),
                 f"{over:.1f} mV" if isinstance(over, float) else "",

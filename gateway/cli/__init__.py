@@ -8,7 +8,7 @@ from __future__ import annotations
 import typer
 
 from gateway import __version__
-from gateway.cli import operate, protocol, run, simulator, site
+from gateway.cli import demonstrate, operate, protocol, run, simulator, site
 
 app = typer.Typer(
     name="bess-gateway",
@@ -17,7 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (run.app, site.app, operate.app):
+for part in (run.app, demonstrate.app, site.app, operate.app):
     app.registered_commands.extend(part.registered_commands)
 app.add_typer(protocol.app, name="protocol")
 app.add_typer(operate.schedule_app, name="schedule")

@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
-from rich.table import Table
+from rich.markup import escape
 
-from gateway.cli.output import DEFAULT_STATE, Json, State, User, ask, err, out, print_json, verdict
+from gateway.cli.output import (
+    DEFAULT_STATE,
+    Json,
+    State,
+    User,
+    ask,
+    complain,
+    grid,
+    out,
+    print_json,
+    say,
+    short,
+    verdict,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 app = typer.Typer()
 schedule_app = typer.Typer(help="Runs that start by the clock.", no_args_is_help=True)
+
+_ALARMS_SHOWN = 5
+"""Alarms in `status`, the most urgent; `alarms` lists all."""
+
+RunId = Annotated[str, typer.Argument(help="The run's id, or a string's id.")]
+ScheduleId = Annotated[str, typer.Argument(metavar="ID", help="Its name.")]
 
 Row = dict[str, object]
 
@@ -26,32 +48,53 @@ def _number(value: object, digits: int, unit: str) -> str:
 @app.command()
 def status(state: State = DEFAULT_STATE, as_json: Json = False) -> None:
     """Show what the gateway sees and does."""
-    found = ask(state, "status", {}, as_json=as_json)
+    found = ask(state, "status", {}, needs="site", as_json=as_json)
     if as_json:
         print_json(found)
         return
     site = cast("Row", found["site"])
-    out.print(f"[bold]{site['title']}[/bold]  {site['state']}  {site['reason']}", highlight=False)
-    table = Table(box=None, header_style="dim")
-    for heading in ("string", "ready", "voltage", "current", "cells", "SOC", "run", "trip"):
-        table.add_column(heading)
+    say(f"[bold]{escape(str(site['title']))}[/bold]  {site['state']}  {escape(str(site['reason']))}")
+    table = grid("string", "voltage", "current", "lowest cell", "highest", "SOC", "run", cut=("run",))
     for row in _rows(found, "strings"):
-        cells = f"{_number(row['cell_voltage_min'], 3, 'V')} .. {_number(row['cell_voltage_max'], 3, 'V')}"
         table.add_row(
-            f"{row['id']} {row['title']}",
-            "ready" if row["ready"] else "[yellow]not ready[/yellow]",
+            escape(f"{row['id']}  {row['title']}"),
             _number(row["pack_voltage"], 2, "V"),
             _number(row["current"], 2, "A"),
-            cells,
+            _number(row["cell_voltage_min"], 3, "V"),
+            _number(row["cell_voltage_max"], 3, "V"),
             _number(row["soc"], 1, "%"),
-            f"{row['run_state']} {row['run_protocol'] or ''} {row['run_step'] or ''}",
-            f"[red]{row['first_out']}[/red]" if row["tripped"] else "",
+            short(_doing(row)),
         )
     out.print(table)
-    for alarm in _rows(found, "alarms"):
-        out.print(f"[red]alarm[/red] {alarm['text']}", highlight=False)
+    for line in _remarks(found):
+        say(line)
+
+
+def _remarks(found: Row) -> Iterator[str]:
+    """What deserves a line of its own: trips, what is not ready or offline, active alarms, where servers listen."""
+    for row in _rows(found, "trips"):
+        against = "; ".join(cast("list[str]", row["obstacles"])) or "nothing, reset it when the cause is understood"
+        yield f"[red]trip[/red] {escape(str(row['scope']))}: {escape(str(row['reason']))}. Against a reset: {escape(against)}"
+    for row in _rows(found, "strings"):
+        if not row["ready"] and not row["tripped"]:
+            yield f"[yellow]not ready[/yellow] string {escape(str(row['id']))}"
+    for row in _rows(found, "devices"):
+        if row["state"] != "online":
+            yield f"[yellow]device[/yellow] {row['id']} {row['state'] or 'unknown'} {escape(str(row['error']))}"
+    active = [alarm for alarm in _rows(found, "alarms") if alarm["active"]]
+    for alarm in active[:_ALARMS_SHOWN]:
+        yield f"[red]alarm[/red] {escape(str(alarm['id']))}: {escape(str(alarm['text']))}"
+    if len(active) > _ALARMS_SHOWN:
+        yield f"[red]alarm[/red] and {len(active) - _ALARMS_SHOWN} more, see `bess-gateway alarms`"
     for name, url in cast("dict[str, str]", found["endpoints"]).items():
-        out.print(f"[dim]{name}[/dim] {url}", highlight=False)
+        yield f"[dim]{name}[/dim] {url}"
+
+
+def _doing(row: Row) -> str:
+    """What a string is doing; a trip first."""
+    if row["tripped"]:
+        return "TRIPPED"
+    return " ".join(str(row[key]) for key in ("run_state", "run_step", "run_protocol") if row[key]) or "-"
 
 
 @app.command()
@@ -62,7 +105,7 @@ def stop(state: State = DEFAULT_STATE, user: User = "", as_json: Json = False) -
     """
     result = ask(state, "stop", {}, user=user, as_json=as_json)
     if result.get("code") != "accepted" and not as_json:
-        err.print("[bold red]NOT CONFIRMED, USE THE HARDWARE E-STOP[/bold red]")
+        complain("[bold red]NOT CONFIRMED, USE THE HARDWARE E-STOP[/bold red]")
     verdict(result, done="stopped", as_json=as_json)
 
 
@@ -92,18 +135,25 @@ def stop_site(state: State = DEFAULT_STATE, user: User = "", as_json: Json = Fal
 @app.command()
 def alarms(state: State = DEFAULT_STATE, as_json: Json = False) -> None:
     """List alarms, the most urgent first."""
-    found = ask(state, "alarms", {}, as_json=as_json)
+    found = ask(state, "alarms", {}, needs="alarms", as_json=as_json)
     if as_json:
         print_json(found)
         return
+    if not found["alarms"]:
+        say("no alarms")
     for alarm in _rows(found, "alarms"):
         mark = "active" if alarm["active"] else "returned"
         known = "" if alarm["acknowledged"] else " [yellow]unacknowledged[/yellow]"
-        out.print(f"{alarm['priority']} [bold]{alarm['id']}[/bold] {mark}{known}: {alarm['text']}", highlight=False)
+        say(f"{alarm['priority']} [bold]{escape(str(alarm['id']))}[/bold] {mark}{known}: {escape(str(alarm['text']))}")
 
 
 @app.command()
-def acknowledge(alarm: str, state: State = DEFAULT_STATE, user: User = "", as_json: Json = False) -> None:
+def acknowledge(
+    alarm: Annotated[str, typer.Argument(help="The alarm's id, see `alarms`.")],
+    state: State = DEFAULT_STATE,
+    user: User = "",
+    as_json: Json = False,
+) -> None:
     """Acknowledge an alarm by its id; neither clears it nor resets a trip."""
     verdict(
         ask(state, "acknowledge", {"alarm": alarm}, user=user, as_json=as_json), done=f"{alarm} acknowledged", as_json=as_json
@@ -118,19 +168,19 @@ def events(
     as_json: Json = False,
 ) -> None:
     """Show the journal."""
-    found = ask(state, "events", {"after": after, "limit": limit}, as_json=as_json)
+    found = ask(state, "events", {"after": after, "limit": limit}, needs="events", as_json=as_json)
     if as_json:
         print_json(found)
         return
+    if not found["events"]:
+        say("no events")
     for event in _rows(found, "events"):
-        out.print(
-            f"[dim]{event['id']:>6} {event['time']}[/dim] {event['kind']:<12} {event['text']}", highlight=False, soft_wrap=True
-        )
+        say(f"[dim]{event['id']:>6} {event['time']}[/dim] {event['kind']:<12} {escape(str(event['text']))}")
 
 
 @app.command("stop-run")
 def stop_run(
-    run: Annotated[str, typer.Argument(help="The run's id, or a string's id.")],
+    run: RunId,
     state: State = DEFAULT_STATE,
     user: User = "",
     as_json: Json = False,
@@ -140,13 +190,13 @@ def stop_run(
 
 
 @app.command()
-def hold(run: str, state: State = DEFAULT_STATE, user: User = "", as_json: Json = False) -> None:
+def hold(run: RunId, state: State = DEFAULT_STATE, user: User = "", as_json: Json = False) -> None:
     """Hold a run: current zero, step clocks stand still."""
     verdict(ask(state, "hold_run", {"run": run}, user=user, as_json=as_json), done=f"run {run} held", as_json=as_json)
 
 
 @app.command()
-def resume(run: str, state: State = DEFAULT_STATE, user: User = "", as_json: Json = False) -> None:
+def resume(run: RunId, state: State = DEFAULT_STATE, user: User = "", as_json: Json = False) -> None:
     """Resume a held run."""
     verdict(ask(state, "resume_run", {"run": run}, user=user, as_json=as_json), done=f"run {run} resumed", as_json=as_json)
 
@@ -154,26 +204,26 @@ def resume(run: str, state: State = DEFAULT_STATE, user: User = "", as_json: Jso
 @schedule_app.command("list")
 def schedule_list(state: State = DEFAULT_STATE, as_json: Json = False) -> None:
     """List schedules with their next start."""
-    found = ask(state, "schedule_list", {}, as_json=as_json)
+    found = ask(state, "schedule_list", {}, needs="schedules", as_json=as_json)
     if as_json:
         print_json(found)
         return
-    table = Table(box=None, header_style="dim")
-    for heading in ("id", "protocol", "strings", "when", "next start", "from"):
-        table.add_column(heading)
+    if not found["schedules"]:
+        say("no schedules")
+        return
+    table = grid("id", "protocol", "strings", "when", "next start", "from")
     for row in _rows(found, "schedules"):
         strings = ", ".join(cast("list[str]", row["strings"]))
         when = row.get("cron") or row.get("at") or f"every {row.get('interval_s')} s"
-        table.add_row(
-            str(row["id"]), str(row["protocol"]), strings, str(when), str(row.get("next_due")), str(row.get("source", ""))
-        )
+        cells = (row["id"], row["protocol"], strings, when, row.get("next_due") or "never", row.get("source", ""))
+        table.add_row(*(escape(str(cell)) for cell in cells))
     out.print(table)
 
 
 @schedule_app.command("add")
 def schedule_add(
-    schedule: Annotated[str, typer.Argument(metavar="ID")],
-    protocol: str,
+    schedule: ScheduleId,
+    protocol: Annotated[str, typer.Argument(metavar="PROTOCOL", help="The id of a protocol that the gateway knows.")],
     strings: Annotated[list[str], typer.Option("--string", help="A string to run it on; repeat for more.")],
     cron: Annotated[str | None, typer.Option(help='Five fields, for example "0 2 * * 6".')] = None,
     interval: Annotated[float | None, typer.Option(help="Seconds between starts.")] = None,
@@ -194,9 +244,7 @@ def schedule_add(
 
 
 @schedule_app.command("remove")
-def schedule_remove(
-    schedule: Annotated[str, typer.Argument(metavar="ID")], state: State = DEFAULT_STATE, user: User = "", as_json: Json = False
-) -> None:
+def schedule_remove(schedule: ScheduleId, state: State = DEFAULT_STATE, user: User = "", as_json: Json = False) -> None:
     """Remove a schedule that was added at run time."""
     result = ask(state, "schedule_remove", {"id": schedule}, user=user, as_json=as_json)
     verdict(result, done=f"schedule {schedule} removed", as_json=as_json)
@@ -204,8 +252,12 @@ def schedule_remove(
 
 def parameters(assignments: list[str] | None) -> dict[str, str]:
     """`["i=5 A"]` as a mapping; a usage error names what is wrong."""
-    pairs = [text.partition("=") for text in assignments or []]
-    for name, equals, _ in pairs:
-        if not name or not equals:
-            raise typer.BadParameter(f"expected NAME=VALUE, got {name!r}")
-    return {name.strip(): value.strip() for name, _, value in pairs}
+    found: dict[str, str] = {}
+    for text in assignments or []:
+        name, _, value = (part.strip() for part in text.partition("="))
+        if not name or not value:
+            raise typer.BadParameter(f"expected NAME=VALUE, got {text!r}", param_hint="--set")
+        if name in found:
+            raise typer.BadParameter(f"{name} is given twice", param_hint="--set")
+        found[name] = value
+    return found

@@ -6,22 +6,31 @@ With `--json` standard output holds exactly one JSON document; everything for pe
 from __future__ import annotations
 
 import asyncio
+import getpass
 import json
+import os
+import sys
 from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn, cast
 
 import typer
 from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
 
 from gateway import paths
 from gateway.client import ControlClient
 from gateway.errors import ConfigError, ControlUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
-out = Console()
+_UNBOUNDED = 1000
+"""Columns of output that no terminal shows: nothing is wrapped or cut for grep, less and files."""
+
+out = Console(width=None if sys.stdout.isatty() else _UNBOUNDED)
 err = Console(stderr=True)
 
 DEFAULT_STATE = Path("var/testbed")
@@ -49,11 +58,34 @@ def print_json(document: object) -> None:
     typer.echo(json.dumps(document, default=str))
 
 
+def say(markup: str) -> None:
+    """One line for people, wrapped between words on a terminal only; put foreign text through `escape`."""
+    out.print(markup, highlight=False, soft_wrap=not out.is_terminal)
+
+
+def complain(markup: str) -> None:
+    """The same on standard error."""
+    err.print(markup, highlight=False, soft_wrap=not err.is_terminal)
+
+
+def grid(*headings: str, cut: Collection[str] = ()) -> Table:
+    """An empty table. Columns in `cut` shrink where the terminal is narrow (fill them with `short`), the others never."""
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, no_wrap=heading not in cut)
+    return table
+
+
+def short(text: object) -> Text:
+    """Text that ends in an ellipsis where the terminal ends."""
+    return Text(str(text), no_wrap=True, overflow="ellipsis")
+
+
 def fail(text: str, code: Exit, *, as_json: bool = False) -> NoReturn:
     """Say what went wrong and leave."""
     if as_json:
         print_json({"ok": False, "error": text})
-    err.print(f"[red]error[/red] {text}", highlight=False, soft_wrap=True)
+    complain(f"[red]error[/red] {escape(text)}")
     raise typer.Exit(code)
 
 
@@ -64,14 +96,21 @@ def fail_config(error: ConfigError, *, as_json: bool = False) -> NoReturn:
             {"ok": False, "problems": [{"file": p.file, "line": p.line, "key": p.key, "text": p.text} for p in error.problems]}
         )
     for problem in error.problems:
-        err.print(f"[bold]{problem.file}:{problem.line}[/bold]: [cyan]{problem.key}[/cyan]: {problem.text}", highlight=False)
+        place = f"{problem.file}:{problem.line}" if problem.line else problem.file
+        key = f"[cyan]{escape(problem.key)}[/cyan]: " if problem.key else ""
+        complain(f"[bold]{escape(place)}[/bold]: {key}{escape(problem.text)}")
     count = len(error.problems)
-    err.print(f"[red]{count} problem{'s' if count != 1 else ''}[/red]")
+    complain(f"[red]{count} problem{'s' if count != 1 else ''}[/red]")
     raise typer.Exit(Exit.BAD_INPUT)
 
 
-def ask(state: Path, verb: str, args: Mapping[str, object], *, user: str = "", as_json: bool = False) -> dict[str, object]:
-    """One request to the running gateway, with the rights of whoever may open its socket (admin)."""
+def ask(
+    state: Path, verb: str, args: Mapping[str, object], *, needs: str = "", user: str = "", as_json: bool = False
+) -> dict[str, object]:
+    """One request to the running gateway, with the rights of whoever may open its socket (admin).
+
+    `needs` is the key that an answer has which is not a refusal; without it, a refusal is for the caller to show.
+    """
     found = paths.find(state)
     if found is None:
         text = f"no gateway has run with state directory {state}; start one with: bess-gateway run SITE"
@@ -79,23 +118,36 @@ def ask(state: Path, verb: str, args: Mapping[str, object], *, user: str = "", a
 
     async def request() -> object:
         async with ControlClient(found.control_socket, "cli") as client:
-            return await client.request(verb, dict(args), user=user, role="admin")
+            return await client.request(verb, dict(args), user=user or _login(), role="admin")
 
     try:
         result = asyncio.run(request())
     except ControlUnavailable as error:
-        fail(f"the gateway of {state} does not answer: {error}", Exit.UNREACHABLE, as_json=as_json)
-    return cast("dict[str, object]", result) if isinstance(result, dict) else {"result": result}
+        text = f"no gateway runs with state directory {state} ({error}); start one with: bess-gateway run SITE"
+        fail(text, Exit.UNREACHABLE, as_json=as_json)
+    answer = cast("dict[str, object]", result) if isinstance(result, dict) else {"result": result}
+    if needs and needs not in answer:
+        fail(f"{verb} was refused ({answer.get('code')}): {answer.get('reason')}", Exit.REFUSED, as_json=as_json)
+    return answer
+
+
+def _login() -> str:
+    """Who asks when no name was given: the user that this program runs as."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # no entry for this user id, for instance in a container
+        return f"uid {os.getuid()}"
 
 
 def verdict(result: Mapping[str, object], *, done: str, as_json: bool) -> None:
     """Print a verdict; leave with 1 when it is a refusal."""
     accepted = result.get("code") == "accepted"
+    reason = escape(str(result.get("reason") or ""))
     if as_json:
         print_json({"ok": accepted, **result})
     elif accepted:
-        out.print(f"{done}{': ' + str(result['reason']) if result.get('reason') else ''}", highlight=False)
+        say(f"{escape(done)}{': ' + reason if reason else ''}")
     else:
-        err.print(f"[red]refused[/red] ({result.get('code')}): {result.get('reason')}", highlight=False, soft_wrap=True)
+        complain(f"[red]refused[/red] ({result.get('code')}): {reason}")
     if not accepted:
         raise typer.Exit(Exit.REFUSED)

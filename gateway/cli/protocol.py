@@ -7,10 +7,26 @@ from pathlib import Path
 from typing import Annotated, cast
 
 import typer
+from rich.markup import escape
 
 from gateway import config, data
 from gateway.cli.operate import parameters
-from gateway.cli.output import DEFAULT_STATE, Exit, Json, State, User, ask, err, fail, fail_config, out, print_json
+from gateway.cli.output import (
+    DEFAULT_STATE,
+    Exit,
+    Json,
+    State,
+    User,
+    ask,
+    complain,
+    fail,
+    fail_config,
+    grid,
+    out,
+    print_json,
+    say,
+    short,
+)
 from gateway.demo_view import result_table
 from gateway.errors import ConfigError
 from gateway.protocols.checks import check_against
@@ -46,8 +62,10 @@ def list_protocols(as_json: Json = False) -> None:
     if as_json:
         print_json([{"id": p.id, "title": p.title, "chemistry": list(p.chemistry)} for p in found.values()])
         return
+    table = grid("protocol", "chemistry", "what it does", cut=("what it does",))
     for protocol in found.values():
-        out.print(f"[bold]{protocol.id}[/bold]  {protocol.title}  [dim]{', '.join(protocol.chemistry)}[/dim]", highlight=False)
+        table.add_row(protocol.id, ", ".join(protocol.chemistry), short(protocol.title))
+    out.print(table)
 
 
 @app.command()
@@ -70,7 +88,7 @@ def check(
     if as_json:
         print_json({"ok": True, "id": loaded.id, "sha256": loaded.sha256})
     else:
-        out.print(f"[green]ok[/green] {loaded.id}: {loaded.title}", highlight=False)
+        say(f"[green]ok[/green] {loaded.id}: {escape(loaded.title)}")
 
 
 @app.command()
@@ -81,7 +99,7 @@ def explain(protocol: File, as_json: Json = False) -> None:
         print_json({"lines": list(lines)})
         return
     for line in lines:
-        out.print(line, highlight=False, markup=False, soft_wrap=True)
+        say(escape(line))
 
 
 @app.command()
@@ -103,20 +121,20 @@ def run(
         if as_json:
             print_json({"ok": True, **started})
         else:
-            out.print(f"run {started['run']} started", highlight=False)
+            say(f"run {started['run']} started")
         return
     ended = _wait(state, str(started["run"]), as_json=as_json)
     if as_json:
         print_json({"ok": ended["state"] == "completed", "run": ended})
     else:
         out.print(result_table(cast("list[Row]", ended["tracks"])))
-        err.print(f"run {ended['id']} {ended['state']} {ended.get('reason') or ''}", highlight=False)
+        complain(escape(f"run {ended['id']} {ended['state']} {ended.get('reason') or ''}"))
     raise typer.Exit(Exit.OK if ended["state"] == "completed" else Exit.REFUSED)
 
 
 def _wait(state: Path, run_id: str, *, as_json: bool) -> Row:
     while True:
-        found = cast("list[Row]", ask(state, "runs", {"run": run_id}, as_json=as_json)["runs"])[0]
+        found = cast("list[Row]", ask(state, "runs", {"run": run_id}, needs="runs", as_json=as_json)["runs"])[0]
         if found["state"] not in {"armed", "running", "paused", "stopping"}:
             return found
         time.sleep(_POLL_S)

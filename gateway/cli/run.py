@@ -1,4 +1,4 @@
-"""Verbs that start a gateway: `run`, `demo`, and `control`, the process that everything else stands round."""
+"""Verbs that start a gateway: `run`, and `control`, the process that everything else stands round."""
 
 from __future__ import annotations
 
@@ -6,22 +6,24 @@ import asyncio
 import logging
 import signal
 import sys
-import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway import config, data, paths
+from gateway import config, paths
 from gateway.app import Options, run_control
-from gateway.cli.output import Exit, Json, err, fail, fail_config, print_json
+from gateway.cli.output import Exit, complain, fail, fail_config
+from gateway.cli.watch import follow, told
 from gateway.clock import SystemClock
-from gateway.demo import Demo, DemoFailed, console_for, show
 from gateway.errors import ConfigError
-from gateway.processes import LogFiles, ProcessSpec, Supervisor
+from gateway.processes import ProcessSpec, Supervisor
 from gateway.processes.ready import answers_on_socket, names_pid
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from gateway.config import LoadedSite
     from gateway.paths import Paths
 
@@ -79,6 +81,28 @@ def specs(loaded: LoadedSite, site: Path, files: Paths, *, fastest: float, opcua
     return found
 
 
+@contextmanager
+def sole(state: Path, *, as_json: bool = False) -> Generator[None]:
+    """Hold the state directory as its only gateway; leaves with a sentence when another one runs."""
+    try:
+        with paths.held(state, "gateway"):
+            _await_control(state)
+            yield
+    except paths.StateInUse as error:
+        fail(f"{error}; stop it first, or give this one another --state", Exit.REFUSED, as_json=as_json)
+
+
+def _await_control(state: Path) -> None:
+    """A control process whose supervisor was killed still stops its plant in order; two at once must never be."""
+    try:
+        with paths.held(state, "control"):
+            return
+    except paths.StateInUse as error:
+        complain(f"waiting: {error}")
+    with paths.held(state, "control", patience_s=_STOP_CONTROL_S):
+        return
+
+
 @app.command()
 def run(
     site: SiteFile,
@@ -89,66 +113,37 @@ def run(
     """Start a gateway with all its processes and stay with it; Ctrl-C stops it in order."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     loaded = load(site)
-    files = paths.create(state or Path("var") / loaded.site.id, loaded.site.id)
-    supervisor = Supervisor(specs(loaded, site, files, fastest=time_factor, opcua=opcua), SystemClock())
-    raise typer.Exit(asyncio.run(supervisor.run()))
+    directory = state or Path("var") / loaded.site.id
+    with sole(directory):
+        files = paths.create(directory, loaded.site.id)
+        processes = specs(loaded, site, files, fastest=time_factor, opcua=opcua)
+        code = asyncio.run(_stay(processes, files, directory))
+    raise typer.Exit(code)
+
+
+async def _stay(processes: list[ProcessSpec], files: Paths, state: Path) -> int:
+    supervisor = Supervisor(processes, SystemClock(), on_change=told(files, state))
+    following = asyncio.create_task(follow(files))
+    try:
+        return await supervisor.run()
+    finally:
+        following.cancel()
+        await asyncio.wait({following})
 
 
 @app.command(hidden=True)
 def control(
     site: SiteFile,
-    state: Annotated[Path, typer.Option("--state")],
-    run_dir: Annotated[Path, typer.Option("--run-dir")],
+    state: Annotated[Path, typer.Option("--state", help="State directory.")],
+    run_dir: Annotated[Path, typer.Option("--run-dir", help="Run directory.")],
     time_factor: Factor = 1.0,
 ) -> None:
     """Run the control process alone, as a service manager does."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("apscheduler").setLevel(logging.WARNING)  # it tells of each of its steps
     loaded = load(site)
-    run_control(loaded, paths.Paths(state, run_dir), Options(fastest=time_factor))
-
-
-@app.command()
-def demo(
-    state: OwnState = None,
-    once: Annotated[bool, typer.Option("--once", help="Leave when the run has ended.")] = False,
-    as_json: Json = False,
-    time_factor: Factor = 60.0,
-    opcua: Endpoint = None,
-) -> None:
-    """The paper's hybrid charge on the simulated testbed, live in the terminal."""
-    site = data.sites_dir() / "testbed_sim.toml"
-    loaded = load(site, as_json=as_json)
-    with tempfile.TemporaryDirectory(prefix="bess-demo-") as scratch:
-        files = paths.create(state or Path(scratch), loaded.site.id)
-        processes = specs(loaded, site, files, fastest=time_factor, opcua=opcua)
-        try:
-            document = asyncio.run(_demonstrate(processes, files, once=once, as_json=as_json))
-        except DemoFailed as error:
-            err.print(f"what the processes said is in {files.logs}", highlight=False)
-            fail(str(error), Exit.REFUSED, as_json=as_json)
-    if as_json:
-        print_json(document)
-    raise typer.Exit(Exit.OK if document["ok"] else Exit.REFUSED)
-
-
-async def _demonstrate(processes: list[ProcessSpec], files: Paths, *, once: bool, as_json: bool) -> dict[str, object]:
-    console = console_for(as_json=as_json)
-    logs = LogFiles(files.logs)
-    supervisor = Supervisor(processes, SystemClock(), on_line=logs)
-    running = asyncio.create_task(supervisor.run())
-    demonstration = asyncio.create_task(Demo(files, console, live=console.is_terminal).run())
     try:
-        await asyncio.wait({running, demonstration}, return_when=asyncio.FIRST_COMPLETED)
-        if not demonstration.done():
-            demonstration.cancel()
-            raise DemoFailed(f"the gateway stopped: {supervisor.reason}")
-        document = demonstration.result()
-        show(document, console)
-        if not once:
-            console.print("the gateway goes on; Ctrl-C ends it")
-            await running
-        return document
-    finally:
-        supervisor.request_stop("the demonstration is over")
-        await running
-        logs.close()
+        with paths.held(state, "control", patience_s=_STOP_CONTROL_S):
+            run_control(loaded, paths.create(state, loaded.site.id, run_dir), Options(fastest=time_factor))
+    except paths.StateInUse as error:
+        fail(str(error), Exit.REFUSED)

@@ -6,10 +6,10 @@ import asyncio
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
-from rich.table import Table
+from rich.markup import escape
 
 from gateway import paths
-from gateway.cli.output import DEFAULT_STATE, Exit, Json, State, fail, out, print_json
+from gateway.cli.output import DEFAULT_STATE, Exit, Json, State, fail, grid, out, print_json, say
 from gateway.simulator.control import SimClient
 
 if TYPE_CHECKING:
@@ -28,7 +28,10 @@ def _ask(state: Path, request: Mapping[str, object]) -> dict[str, object]:
         async with SimClient(found.simulator_socket) as client:
             return await client.request(request)
 
-    return asyncio.run(exchange())
+    try:
+        return asyncio.run(exchange())
+    except OSError as error:
+        fail(f"the simulator of {state} does not answer: {error}", Exit.UNREACHABLE)
 
 
 @app.command("faults")
@@ -38,19 +41,18 @@ def faults(state: State = DEFAULT_STATE, as_json: Json = False) -> None:
     if as_json:
         print_json(found)
         return
-    table = Table(box=None, header_style="dim")
-    table.add_column("kind")
-    table.add_column("what it does")
+    table = grid("kind", "what it does", cut=("what it does",))
     for kind, text in cast("dict[str, str]", found["kinds"]).items():
-        table.add_row(kind, text)
+        table.add_row(kind, escape(text))
     out.print(table)
-    out.print(f"set now: {found['active'] or 'none'}", highlight=False)
+    say("devices: " + escape(", ".join(cast("dict[str, str]", found["devices"]))))
+    _show_active(found)
 
 
 @app.command("set")
 def set_fault(
-    device: str,
-    kind: str,
+    device: Annotated[str, typer.Argument(help="A device id of the site file.")],
+    kind: Annotated[str, typer.Argument(help="See `faults`.")],
     cell: Annotated[int | None, typer.Option(help="Cell number from 1.")] = None,
     value: Annotated[float | None, typer.Option(help="What the kind needs; see `faults`.")] = None,
     state: State = DEFAULT_STATE,
@@ -77,3 +79,13 @@ def _show(answer: dict[str, object], *, as_json: bool) -> None:
         print_json(answer)
     if answer.get("ok") is False:
         fail(str(answer.get("error")), Exit.REFUSED)
+    if not as_json:
+        _show_active(answer)
+
+
+def _show_active(answer: Mapping[str, object]) -> None:
+    active = cast("list[dict[str, object]]", answer["active"])
+    for fault in active:
+        say("[yellow]set[/yellow] " + escape("  ".join(str(value) for value in fault.values() if value is not None)))
+    if not active:
+        say("no fault is set")

@@ -6,14 +6,14 @@ import asyncio
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
-from rich.table import Table
+from rich.markup import escape
 
 from gateway import config, data, paths, safe_state
 from gateway.app import probe_alone, site_points
-from gateway.cli.output import Exit, Json, User, ask, err, fail, fail_config, out, print_json
+from gateway.cli.output import Exit, Json, User, ask, complain, fail, fail_config, grid, out, print_json, say, short
 from gateway.cli.run import OwnState, SiteFile, load
 from gateway.client import ControlClient
 from gateway.errors import ConfigError, ControlUnavailable, FieldError
@@ -21,6 +21,9 @@ from gateway.field.device_map import schema as map_schema
 from gateway.protocols.checks import check_against
 from gateway.protocols.library import library
 from gateway.protocols.library import schema as protocol_schema
+
+if TYPE_CHECKING:
+    from gateway.points import Point
 
 app = typer.Typer()
 
@@ -59,7 +62,7 @@ def check(site: SiteFile, as_json: Json = False) -> None:
     else:
         points = len(site_points(loaded))
         summary = f"{len(plant.strings)} strings, {len(plant.devices)} devices, {points} points"
-        out.print(f"[green]ok[/green] {plant.title}: {summary}", highlight=False)
+        say(f"[green]ok[/green] {escape(plant.title)}: {summary}")
 
 
 @app.command()
@@ -76,13 +79,19 @@ def points(site: SiteFile, as_json: Json = False) -> None:
     if as_json:
         print_json([{**asdict(point), "symbols": {str(key): text for key, text in point.symbols.items()}} for point in found])
         return
-    table = Table(box=None, header_style="dim")
-    for heading in ("point", "kind", "unit", "range", "access", "source", "description"):
-        table.add_column(heading, overflow="fold")
+    table = grid("point", "kind", "unit", "range", "access", "description", "source", cut=("description", "source"))
     for point in found:
-        bounds = "" if point.low is None and point.high is None else f"{point.low} .. {point.high}"
-        table.add_row(point.name, point.kind, point.unit, bounds, point.access, point.source, point.description)
+        cells = (point.name, point.kind, point.unit, _range(point), point.access)
+        table.add_row(*(escape(cell) for cell in cells), short(point.description), short(point.source))
     out.print(table)
+
+
+def _range(point: Point) -> str:
+    """`0 .. 5`, with nothing where there is no bound."""
+    if point.low is None and point.high is None:
+        return ""
+    low, high = ("" if bound is None else f"{bound:g}" for bound in (point.low, point.high))
+    return f"{low} .. {high}".strip()
 
 
 @app.command()
@@ -129,28 +138,18 @@ async def _probe(loaded: config.LoadedSite, device: str, found: paths.Paths | No
 
 
 def _show_probe(rows: list[Row]) -> None:
-    table = Table(box=None, header_style="dim")
-    for heading in ("device", "point", "address", "raw", "value", "unit", "quality"):
-        table.add_column(heading)
+    table = grid("device", "point", "address", "raw", "value", "unit", "quality", cut=("raw",))
     for row in rows:
         if "error" in row:
-            err.print(f"[red]{row['device']}[/red] {row['error']}", highlight=False)
+            complain(f"[red]{row['device']}[/red] {escape(str(row['error']))}")
             continue
-        value = row["value"]
+        value, quality = row["value"], str(row["quality"])
         shown = "-" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
-        quality = str(row["quality"])
+        cells = [escape(str(row[key])) for key in ("device", "name", "address", "unit")]
         style = "" if quality == "Good" else "yellow"
-        table.add_row(
-            str(row["device"]),
-            str(row["name"]),
-            str(row["address"]),
-            str(row["raw"]),
-            shown,
-            str(row["unit"]),
-            quality,
-            style=style,
-        )
-    out.print(table)
+        table.add_row(*cells[:3], short(row["raw"]), escape(shown), cells[3], quality, style=style)
+    if table.rows:
+        out.print(table)
 
 
 @app.command("safe-state")
@@ -160,7 +159,7 @@ def drive_safe(site: SiteFile, state: OwnState = None, user: User = "", as_json:
     directory = state or Path("var") / loaded.site.id
     found = paths.find(directory)
     if found is not None and found.control_socket.exists() and asyncio.run(_answers(found)):
-        result = ask(directory, "safe_state", {}, user=user, as_json=as_json)
+        result = ask(directory, "safe_state", {}, needs="devices", user=user, as_json=as_json)
         rows = cast("list[Row]", result["devices"])
     else:
         frames = directory / "safe_frames.json"
@@ -173,7 +172,7 @@ def drive_safe(site: SiteFile, state: OwnState = None, user: User = "", as_json:
     else:
         for row in rows:
             mark = "[green]safe[/green]" if row["ok"] else "[red]NOT CONFIRMED[/red]"
-            out.print(f"{row['device']}: {mark} {row['detail']}", highlight=False)
+            say(f"{row['device']}: {mark} {escape(str(row['detail']))}")
     raise typer.Exit(Exit.OK if confirmed else Exit.REFUSED)
 
 
