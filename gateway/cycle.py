@@ -36,9 +36,21 @@ def points() -> tuple[Point, ...]:
 
 
 class Cycle:
-    """Runs `passes` in order every `period_s` of real time, then lets the followers go."""
+    """Runs `passes` in order every `period_s` of real time, then lets the followers go.
 
-    def __init__(self, period_s: float, passes: Sequence[Callable[[], None]], table: Table, clock: Clock) -> None:
+    A pass that begins up to one period late is followed by one at its proper time; a later one moves all that follow.
+    """
+
+    def __init__(
+        self,
+        period_s: float,
+        passes: Sequence[Callable[[], None]],
+        table: Table,
+        clock: Clock,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._sleep = sleep
         self._period_s = period_s
         self._passes = tuple(passes)
         self._clock = clock
@@ -54,15 +66,17 @@ class Cycle:
         """Until cancelled. An error in a pass ends the process: a control cycle that skips work must not go on."""
         due = self._clock.monotonic()
         while True:
-            self._observe(self._clock.monotonic() - due)
+            late_s = self._clock.monotonic() - due
+            self._observe(late_s)
+            if late_s > self._period_s:
+                due += late_s  # what was missed is not made up for
             for work in self._passes:
                 work()
             self.finished_at = self._clock.monotonic()
             for follower in self._followers:
                 follower.set()
             due += self._period_s
-            due = max(due, self.finished_at)
-            await asyncio.sleep(max(0.0, due - self.finished_at))
+            await self._sleep(max(0.0, due - self.finished_at))
 
     async def follow(self, work: Callable[[], Awaitable[None]], every: int = 1) -> None:
         """Do `work` after every n-th finished pass, until cancelled; passes that end while it works count as one."""

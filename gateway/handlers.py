@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from gateway.parts import Parts
 
 _EVENTS_MAX = 1000
+_COUNT_MAX = 2**63 - 1
+"""Ids of events are signed 64-bit numbers in the journal."""
 _OPERATOR_LEASE_S = 60.0
 """Real seconds that a setpoint written by hand stays without being written again."""
 
@@ -74,14 +76,14 @@ class Handlers:
     async def events(self, args: Mapping[str, object], origin: Origin) -> object:
         """The newest events above an id."""
         del origin
-        limit = min(_integer(args, "limit", 50), _EVENTS_MAX)
-        found = await self._parts.journal.events(after=_integer(args, "after", 0), limit=limit)
+        limit = min(_count(args, "limit", 50), _EVENTS_MAX)
+        found = await self._parts.journal.events(after=_count(args, "after", 0), limit=limit)
         return {"events": [as_document(event) for event in found]}
 
     async def follow(self, args: Mapping[str, object], origin: Origin) -> AsyncGenerator[object]:
         """Every event above an id, then each new one."""
         del origin
-        return self._follow(_integer(args, "after", 0))
+        return self._follow(_count(args, "after", 0))
 
     async def _follow(self, after: int) -> AsyncGenerator[object]:
         async for event in self._parts.journal.follow(after):
@@ -98,7 +100,7 @@ class Handlers:
 
     async def report(self, args: Mapping[str, object], origin: Origin) -> object:
         """Another process tells how it is."""
-        self._parts.reports.report(origin.process, cast("Mapping[str, object]", args.get("values", args)))
+        self._parts.reports.report(origin.process, _mapping(args, "values") if "values" in args else args)
         return {}
 
     # Stop, start, reset
@@ -154,13 +156,15 @@ class Handlers:
         )
         if target is None:
             return _answer(Verdict(Code.UNKNOWN, f"{name} is nothing that can be written"))
-        lease = args.get("lease_s", _OPERATOR_LEASE_S)
+        lease_s = args.get("lease_s", _OPERATOR_LEASE_S)
+        if isinstance(lease_s, bool) or not isinstance(lease_s, int | float):
+            return _answer(Verdict(Code.INVALID, f"a lease is a number of seconds, got {lease_s!r}"))
         command = Command(
             target=target,
             values={name.removeprefix(target + "."): float(value)},
             owner=f"operator:{origin.user or origin.process}",
             rank=Rank.OPERATOR,
-            lease_s=float(lease) if isinstance(lease, int | float) else _OPERATOR_LEASE_S,
+            lease_s=float(lease_s),
             reason="written by hand",
             origin=origin,
         )
@@ -186,8 +190,8 @@ class Handlers:
 
     async def start_run(self, args: Mapping[str, object], origin: Origin) -> object:
         """Start a protocol on strings."""
-        strings = [str(name) for name in cast("list[object]", args.get("strings", []))]
-        parameters = {str(key): str(value) for key, value in cast("Mapping[object, object]", args.get("parameters", {})).items()}
+        strings = _texts(args, "strings")
+        parameters = {str(key): str(value) for key, value in _mapping(args, "parameters").items()}
         verdict, run = await self._parts.runner.start(_text(args, "protocol"), strings, parameters, origin)
         return {**_answer(verdict), "run": run}
 
@@ -232,10 +236,24 @@ def _text(args: Mapping[str, object], name: str, default: str | None = None) -> 
     return value
 
 
-def _integer(args: Mapping[str, object], name: str, default: int) -> int:
+def _texts(args: Mapping[str, object], name: str) -> list[str]:
+    value = args.get(name, [])
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in cast("list[object]", value)):
+        raise BadArgument(f"argument '{name}' is not a list of texts")
+    return cast("list[str]", value)
+
+
+def _mapping(args: Mapping[str, object], name: str) -> Mapping[object, object]:
+    value = args.get(name, {})
+    if not isinstance(value, dict):
+        raise BadArgument(f"argument '{name}' is not a mapping")
+    return cast("Mapping[object, object]", value)
+
+
+def _count(args: Mapping[str, object], name: str, default: int) -> int:
     value = args.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise BadArgument(f"argument '{name}' is not a whole number")
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _COUNT_MAX:
+        raise BadArgument(f"argument '{name}' is not a whole number from 0")
     return value
 
 

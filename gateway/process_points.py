@@ -57,7 +57,7 @@ class ProcessReports:
         self._block = table.claim([point.name for point in points()], "processes")
         self._own = psutil.Process(os.getpid())
 
-    def report(self, process: str, values: Mapping[str, object]) -> None:
+    def report(self, process: str, values: Mapping[str, object] | Mapping[object, object]) -> None:
         """Take over what a process reports; names that it does not have are ignored, values that are no numbers too."""
         for name, _, _ in REPORTED.get(process, ()):
             value = values.get(name)

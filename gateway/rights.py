@@ -36,7 +36,6 @@ LEAST_ROLE: Mapping[str, Role] = {
     "schedule_add": Role.ENGINEER,
     "schedule_remove": Role.ENGINEER,
     "probe": Role.ENGINEER,
-    "time_factor": Role.ENGINEER,
 }
 """The least role for each verb; a verb that is not here does not exist."""
 
@@ -44,8 +43,8 @@ VERBS = frozenset(LEAST_ROLE)
 
 CEILINGS: Mapping[str, frozenset[str]] = {
     "cli": VERBS,
-    "hmi": VERBS - {"time_factor", "safe_state"},
-    "opcua": VERBS - {"time_factor", "safe_state", "probe"},
+    "hmi": VERBS - {"safe_state"},
+    "opcua": VERBS - {"safe_state", "probe"},
     "modbus": frozenset({"status", "runs", "alarms", "events", "follow", "report", "stop", "write"}),
     "historian": frozenset({"report"}),
     "planner": frozenset({"report"}),

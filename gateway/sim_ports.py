@@ -21,10 +21,12 @@ class SimPorts:
     """Resolves ports by the simulator's file; other ports are what they say.
 
     `instruments` are the ports that are opened as VISA resources, for which "host:port" is spelt differently.
+    `patience_s` is how long (real seconds) a simulator may take to offer a port.
     """
 
-    def __init__(self, file: Path, instruments: Collection[str]) -> None:
+    def __init__(self, file: Path, instruments: Collection[str], *, patience_s: float = _PATIENCE_S) -> None:
         self._file = file
+        self._patience_s = patience_s
         self._instruments = frozenset(instruments)
 
     async def resolve(self, port: str) -> str:
@@ -33,7 +35,7 @@ class SimPorts:
             return port
         name = port.removeprefix(PREFIX)
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + _PATIENCE_S
+        deadline = loop.time() + self._patience_s
         while True:
             found = self._ports().get(name)
             if found is not None:

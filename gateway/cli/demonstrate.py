@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 import tempfile
 from pathlib import Path
@@ -43,6 +44,7 @@ def demo(
     directory = state or Path(tempfile.mkdtemp(prefix="bess-demo-"))
     with sole(directory, as_json=as_json):
         files = paths.create(directory, loaded.site.id)
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", filename=files.logs / "supervisor.log")
         processes = specs(loaded, site, files, fastest=time_factor, opcua=opcua)
         try:
             document = asyncio.run(_demonstrate(processes, files, once=once, as_json=as_json))

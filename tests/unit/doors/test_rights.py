@@ -11,7 +11,7 @@ LOOK = {"status", "runs", "protocols", "schedule_list", "alarms", "events", "fol
 OPERATE = {
     "start_run", "stop_run", "hold_run", "resume_run", "start_site", "stop_site", "reset", "acknowledge", "write", "safe_state",
 }  # fmt: skip
-ENGINEER = {"schedule_add", "schedule_remove", "probe", "time_factor"}
+ENGINEER = {"schedule_add", "schedule_remove", "probe"}
 ALLOWED = {
     Role.OBSERVER: LOOK,
     Role.OPERATOR: LOOK | OPERATE,
@@ -20,8 +20,8 @@ ALLOWED = {
 }
 CARRIED = {
     "cli": LOOK | OPERATE | ENGINEER,
-    "hmi": (LOOK | OPERATE | ENGINEER) - {"time_factor", "safe_state"},
-    "opcua": (LOOK | OPERATE | ENGINEER) - {"time_factor", "safe_state", "probe"},
+    "hmi": (LOOK | OPERATE | ENGINEER) - {"safe_state"},
+    "opcua": (LOOK | OPERATE | ENGINEER) - {"safe_state", "probe"},
     "modbus": {"status", "runs", "alarms", "events", "follow", "report", "stop", "write"},
     "historian": {"report"},
     "planner": {"report"},
