@@ -76,7 +76,7 @@ class Handlers:
     async def events(self, args: Mapping[str, object], origin: Origin) -> object:
         """The newest events above an id."""
         del origin
-        limit = min(_count(args, "limit", 50), _EVENTS_MAX)
+        limit = min(max(1, _count(args, "limit", 50)), _EVENTS_MAX)
         found = await self._parts.journal.events(after=_count(args, "after", 0), limit=limit)
         return {"events": [as_document(event) for event in found]}
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from gateway.errors import TransportClosed
 
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
 PREFIX = "sim:"
 _PATIENCE_S = 15.0
 _LOOK_S = 0.1
+
+
+class _Announcement(msgspec.Struct):
+    """What the simulator's file says, as far as it matters here."""
+
+    ports: dict[str, str]
 
 
 class SimPorts:
@@ -47,6 +54,6 @@ class SimPorts:
 
     def _ports(self) -> Mapping[str, str]:
         try:
-            return cast("Mapping[str, str]", json.loads(self._file.read_text())["ports"])
-        except (OSError, ValueError, KeyError):
+            return msgspec.json.decode(self._file.read_bytes(), type=_Announcement).ports
+        except (OSError, msgspec.DecodeError):
             return {}
