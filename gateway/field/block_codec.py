@@ -3,12 +3,13 @@
 One gather puts the bytes of every integer point, whatever its width, sign and byte order, into the upper bytes of a
 signed 64-bit number: a 16-bit value becomes the value times 2 to the 48th, signed or not filled up with zeros. That is
 exact in float64, and the factor that undoes it is part of the scale. So a block of sixty mixed points costs a handful of
-array operations. Floating-point and unsigned 64-bit points are gathered likewise, each kind at once.
+array operations. Floating-point and unsigned 64-bit points are gathered behind them and unpacked by one struct.
 """
 
 from __future__ import annotations
 
 import math
+import struct
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -30,8 +31,7 @@ _SENSOR_FAILURE = np.uint8(Quality.BAD_SENSOR_FAILURE)
 _WORD = 8
 """Bytes of the numbers into which integers are gathered."""
 _LARGEST = sys.float_info.max
-_INTEGERS = "<i8"
-_WIDE = {"float32": "<f4", "float64": "<f8", "uint64": "<u8"}
+_WIDE = {"float32": "f", "float64": "d", "uint64": "Q"}
 """Types that are no part of a signed 64-bit number."""
 
 
@@ -67,8 +67,8 @@ class BlockCodec:
         if len(data) < self.size:
             msg = f"{len(data)} bytes of data, expected {self.size}"
             raise ValueError(msg)
-        if self._has_floats:
-            with np.errstate(all="ignore"):  # what is not finite is judged here, not by warnings
+        if self._careful:
+            with np.errstate(all="ignore"):  # what is not finite is judged, not warned of
                 values, qualities = self._numbers(data)
         else:
             values, qualities = self._numbers(data)
@@ -83,8 +83,10 @@ class BlockCodec:
     def _numbers(self, data: bytes) -> tuple[NDArray[np.float64], NDArray[np.uint8] | Quality]:
         np.frombuffer(b"\0" + data, dtype=np.uint8).take(self._gather, out=self._gathered, mode="clip")
         values = np.empty(len(self.points))
-        for numbers, divisor, where in self._groups:
-            np.divide(numbers, divisor, out=values[where])
+        np.divide(self._integers, self._divisors, out=values[: len(self._integers)])
+        if self._floats is not None:
+            numbers = self._floats.unpack_from(self._octets, self._integers.nbytes)
+            np.divide(numbers, self._float_divisors, out=values[len(self._integers) :])
         if self._has_multiplier:
             values *= self._multiplier
         if self._has_offset:
@@ -113,9 +115,10 @@ class BlockCodec:
     def _raw(self) -> NDArray[np.float64]:
         """The numbers as gathered last, before any scale."""
         raw = np.empty(len(self.points))
-        for numbers, _, where in self._groups:
-            raw[where] = numbers
-        return raw * self._unshift
+        raw[: len(self._integers)] = self._integers * self._unshift
+        if self._floats is not None:
+            raw[len(self._integers) :] = self._floats.unpack_from(self._octets, self._integers.nbytes)
+        return raw
 
     def _prepare_limits(self) -> None:
         points = self.points
@@ -129,25 +132,22 @@ class BlockCodec:
 
     def _prepare_numbers(self) -> None:
         """Where the bytes come from, the numbers that they form, and what each is divided by."""
-        pairs = [factors(point.scale) for point in self.points]
-        self._unshift = np.array([1.0 / _shift(point) for point in self.points])
-        self._multiplier = np.array([multiplier for multiplier, _ in pairs])
-        self._offset = np.array([point.offset for point in self.points])
-        self._has_multiplier, self._has_offset = bool((self._multiplier != 1.0).any()), bool(self._offset.any())
-        divisors = np.array([divisor * _shift(point) for point, (_, divisor) in zip(self.points, pairs, strict=True)])
-        kinds = [_WIDE.get(point.type, _INTEGERS) for point in self.points]
-        places = [self._places(point, np.dtype(kind).itemsize) for point, kind in zip(self.points, kinds, strict=True)]
+        integers = [point for point in self.points if point.type not in _WIDE]
+        others = self.points[len(integers) :]
+        places = [self._places(point, _WORD) for point in integers]
+        places += [self._places(point, TYPE_BYTES[point.type]) for point in others]
         self._gather = np.array([at for place in places for at in place], dtype=np.intp)
         self._gathered = np.empty(len(self._gather), dtype=np.uint8)
-        groups: list[tuple[NDArray[np.generic], NDArray[np.float64], slice]] = []
-        point, octet = 0, 0
-        for kind in dict.fromkeys(kinds):
-            where = slice(point, point + kinds.count(kind))
-            size = kinds.count(kind) * np.dtype(kind).itemsize
-            groups.append((self._gathered[octet : octet + size].view(kind), divisors[where], where))
-            point, octet = where.stop, octet + size
-        self._groups = tuple(groups)
-        self._has_floats = any(kind.startswith("<f") for kind in kinds)
+        self._octets = self._gathered.data
+        self._integers = self._gathered[: _WORD * len(integers)].view("<i8")
+        self._floats = struct.Struct("<" + "".join(_WIDE[point.type] for point in others)) if others else None
+        self._unshift = np.array([1.0 / _shift(point) for point in integers])
+        self._divisors = np.array([_shift(point) * factors(point.scale)[1] for point in integers])
+        self._float_divisors = np.array([factors(point.scale)[1] for point in others])
+        self._multiplier = np.array([factors(point.scale)[0] for point in self.points])
+        self._offset = np.array([point.offset for point in self.points])
+        self._careful = any(point.type == "float64" for point in others)
+        self._has_multiplier, self._has_offset = bool((self._multiplier != 1.0).any()), bool(self._offset.any())
 
     def _places(self, point: MapPoint, width: int) -> list[int]:
         """Where each byte of a little-endian number of `width` bytes is taken; 0 is the zero put before the data."""

@@ -17,6 +17,7 @@ from gateway.field.registry import driver_class, transport_opener
 from gateway.field.safe_frames import safe_entry
 from gateway.field.scanner import Line
 from gateway.field.sink import Sink
+from gateway.field.ticker import Ticker
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -54,9 +55,10 @@ class FieldBus:
         self._lines: dict[str, Line] = {}
         self._links: dict[str, Link] = {}
         self._settings = {settings.id: settings for settings in config.transports}
+        ticker = Ticker(clock)
         for settings in config.transports:
             maker = _maker(settings, [device for device in config.devices if device.transport == settings.id])
-            self._lines[settings.id] = Line(settings, maker, resolve_port, clock, on_block)
+            self._lines[settings.id] = Line(settings, maker, resolve_port, clock, on_block, ticker)
         for number, device in enumerate(config.devices):
             self._add(device, claim, clock, number % PHASES / PHASES)
 

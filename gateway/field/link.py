@@ -143,6 +143,12 @@ class Link:
             reading.fail(error.quality, time_ns)
             reading.due = now + reading.backoff.fail()
 
+    def unanswered(self, error: FieldError, now: float, time_ns: int) -> None:
+        """A command brought no answer, which counts like a reading, so that a dead device is soon given up."""
+        self.failures += 1
+        if self.online and self.failures >= LOST_AFTER:
+            self.lose(error, now, time_ns)
+
     def lose(self, error: FieldError, now: float, time_ns: int) -> None:
         """Give the device up until its back-off has passed; its points get the error's quality."""
         changed = self.online or self.error is None or self.error.quality is not error.quality

@@ -2,8 +2,9 @@
 
     commands first, between any two requests; then fast readings; then slow ones and attempts to reach lost devices
 
-A failed reading is repeated once, after its neighbours had their turn. A device from which nothing comes is lost and asked
-again after a growing wait, with a single request each time. Whoever waits for a command is told the error at once.
+Where a device does not answer its commands, its neighbours' commands and readings go in between. A failed reading is
+repeated once, after its neighbours had their turn. A device from which nothing comes is lost and asked again after a
+growing wait, with a single request each time. Whoever waits for a command is told the error at once.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gateway.errors import DeviceRefused, FieldError, TransportClosed
+from gateway.errors import DeviceRefused, FieldError, FrameError, TransportClosed, TransportTimeout
 from gateway.field.schedule import choose
 from gateway.field.transports.base import WriteForbidden
 
@@ -27,11 +28,11 @@ if TYPE_CHECKING:
     from gateway.field.drivers.base import Driver, Exchange
     from gateway.field.link import Link, Reading
     from gateway.field.settings import TransportSettings
+    from gateway.field.ticker import Ticker
     from gateway.field.transports.base import FrameLog, Request, Transport
 
 logger = logging.getLogger(__name__)
 
-_IDLE_MAX_S = 60.0
 _COUNT_EVERY_S = 1.0
 
 
@@ -57,6 +58,7 @@ class Line:
         resolve_port: Callable[[str], Awaitable[str]],
         clock: Clock,
         on_block: Callable[[str, str], None],
+        ticker: Ticker,
     ) -> None:
         self.id = settings.id
         self.port = settings.port
@@ -71,7 +73,8 @@ class Line:
         self._readings: list[Reading] = []
         self._jobs: deque[_Job] = deque()
         self._waker: asyncio.Future[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._ticker = ticker
+        self._tick_at = math.nan
         self._flying: Reading | None = None
         self._in_job = False
         self._count_at = 0.0
@@ -130,31 +133,39 @@ class Line:
                 job.result.cancel()
 
     async def _step(self) -> None:
-        if self._jobs:
-            await self._do_jobs()
+        silent = await self._do_jobs() if self._jobs else None
         now = self._now()
-        reading, following = choose(self._readings, now)
+        reading, following = choose(self._readings if silent is None else self._neighbours(silent), now)
         if reading is None:
-            await self._park(following - now)
+            if silent is None:
+                await self._park(following)
         elif reading.link is not None and reading is reading.link.retry:
             await self._connect(reading.link)
         else:
             await self._read(reading)
 
-    async def _park(self, seconds: float) -> None:
+    def _neighbours(self, silent: Link) -> list[Reading]:
+        """What may be read between two commands to a device that does not answer: they cost a time-out each."""
+        return [reading for link in self._links if link is not silent for reading in link.readings]
+
+    async def _park(self, until: float) -> None:
         """Rest until there is something that callbacks alone cannot do: a command, a connect, a read of several requests."""
         self._waker = asyncio.get_running_loop().create_future()
-        self._set_timer(seconds)
+        self._await_moment(until)
         try:
             await self._waker
         finally:
             self._waker = None
-            if self._timer is not None:
-                self._timer.cancel()
 
-    def _set_timer(self, seconds: float) -> None:
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(min(max(seconds, 0.0), _IDLE_MAX_S), self._beat)
+    def _await_moment(self, due: float) -> None:
+        if due != self._tick_at:
+            self._tick_at = due
+            self._ticker.at(due, self._tick)
+
+    def _tick(self, due: float) -> None:
+        if due == self._tick_at:  # else something earlier has come up since
+            self._tick_at = math.nan
+            self._beat()
 
     def _wake(self) -> None:
         """Let the task go on, once the request that callbacks have in flight is answered."""
@@ -170,7 +181,7 @@ class Line:
             self._count(now)
         reading, following = choose(self._readings, now)
         if reading is None and not self._jobs:
-            self._set_timer(following - now)
+            self._await_moment(following)
             return
         transport = self._transport
         if self._jobs or reading is None or reading.request is None or transport is None or not transport.sends_at_once:
@@ -186,9 +197,9 @@ class Line:
     def _landed(self, answer: asyncio.Future[bytes]) -> None:
         """The answer to a read that was sent while the task rests, or its failure."""
         reading, self._flying = self._flying, None
-        if reading is None or reading.link is None or answer.cancelled():
-            return
-        error = answer.exception()
+        error = None if answer.cancelled() else answer.exception()
+        if reading is None or reading.link is None or answer.cancelled() or self._waker is None:
+            return  # the line is being closed
         if error is None:
             self._take(reading, reading.link, answer.result())
         elif isinstance(error, FieldError):
@@ -292,30 +303,41 @@ class Line:
         if transport is not None:
             await transport.close()
 
-    async def _do_jobs(self) -> None:
+    async def _do_jobs(self) -> Link | None:
+        """Carry out commands until there are none; or up to one that is not answered, and then that device."""
         self._in_job = True
         try:
             while self._jobs:
-                await self._do(self._jobs.popleft())
+                # Who waits for a device that does not answer lets the others go first.
+                job = next((job for job in self._jobs if not job.link.failures), self._jobs[0])
+                self._jobs.remove(job)
+                if not await self._do(job):
+                    return job.link
         finally:
             self._in_job = False
+        return None
 
-    async def _do(self, job: _Job) -> None:
+    async def _do(self, job: _Job) -> bool:
+        """One command; False when the device gave no answer, which counts like a reading that did not come."""
         if job.result.done():
-            return  # who asked has gone
+            return True  # who asked has gone
         link = job.link
         if job.connect and not link.online:
             await self._connect(link)
         try:
             result = await job.action(_driver_of(link))
         except FieldError as error:
+            unanswered = isinstance(error, (TransportTimeout, FrameError))
             if isinstance(error, TransportClosed) and link.online:
                 self._lose_line(error)
+            elif unanswered:
+                link.unanswered(error, self._now(), self._utc_ns())
             if not job.result.done():
                 job.result.set_exception(error)
-            return
+            return not unanswered
         if not job.result.done():
             job.result.set_result(result)
+        return True
 
 
 def _driver_of(link: Link) -> Driver:

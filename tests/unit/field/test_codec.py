@@ -178,3 +178,14 @@ def test_scpi_commands() -> None:
     assert encode_text(MapPoint(name="v", type="number", command="LIM {value:.6g}"), 0.0, sign=-1.0) == "LIM 0"
     assert encode_text(MapPoint(name="v", type="number", command="FUNC {value}", translate={"VOLT": 3.0}), 3.0) == "FUNC VOLT"
     assert encode_text(MapPoint(name="v", type="number", command="OUTP:PROT:CLE"), 0.0) is None
+
+
+@pytest.mark.parametrize(
+    ("value_type", "data"),
+    [("float32", "7FA00001"), ("float32", "FF800000"), ("float64", "7FF0000000000001"), ("float64", "7FEF" + "F" * 12)],
+)
+def test_what_is_no_finite_number_is_bad_without_a_warning(value_type: str, data: str) -> None:
+    point = MapPoint(name="f", type=value_type, length=TYPE_BYTES[value_type] // 2, scale=5.0)
+    decoded = BlockCodec([point], 0).decode(bytes.fromhex(data))
+    assert not isinstance(decoded.qualities, Quality)
+    assert Quality(int(decoded.qualities[0])).is_bad
