@@ -33,9 +33,8 @@ READY_WITHIN_S = 40.0
 
 def cli(*arguments: str, state: Path, timeout_s: float = 30.0) -> tuple[int, dict]:
     """One `bess-gateway` verb with `--json`; exit code and the document that it printed."""
-    done = subprocess.run(
-        [COMMAND, *arguments, "--state", str(state), "--json"], cwd=REPO, capture_output=True, text=True, timeout=timeout_s
-    )
+    command = [COMMAND, *arguments, "--state", str(state), "--json"]
+    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=timeout_s, check=False)
     assert done.stdout, f"exit code {done.returncode}: {done.stderr}"
     return done.returncode, json.loads(done.stdout)
 
@@ -60,8 +59,9 @@ class GatewayProcess:
 
     @property
     def output(self) -> str:
-        """Everything that it has printed."""
-        return self._log.read_text(errors="replace")
+        """What it has printed, without the bytes on the wires."""
+        lines = self._log.read_text(errors="replace").splitlines()
+        return "\n".join(line for line in lines if " frame " not in line)
 
     @property
     def paths(self) -> paths.Paths:
@@ -198,7 +198,7 @@ class Plant:
             if name.startswith(prefix) and qualities[index] != Quality.GOOD
         }
 
-    async def until(self, what: Callable[[], Awaitable[object]], within_s: float, told: str) -> float:
+    async def until(self, what: Callable[[], Awaitable[object]], within_s: float, told: str, look_s: float = 0.02) -> float:
         """Wait until `what()` is true; real seconds that it took. A gateway that does not answer is not there yet."""
         begin_s = time.monotonic()
         while True:
@@ -206,14 +206,14 @@ class Plant:
                 if await what():
                     return time.monotonic() - begin_s
             if time.monotonic() - begin_s > within_s:
-                raise AssertionError(f"not within {within_s} s: {told}\n{await self._picture()}\n{self.process.output}")
-            await asyncio.sleep(0.02)
+                raise AssertionError(f"not within {within_s} s: {told}\n{await self._picture()}")
+            await asyncio.sleep(look_s)
 
     async def _picture(self) -> str:
         with contextlib.suppress(ControlUnavailable):
-            events = [f"{event['time']} {event['text']}" for event in (await self.events())[-25:]]
+            events = [f"{event['time']} {event['text']}" for event in (await self.events())[-40:]]
             return "\n".join([json.dumps(await self.ask("status")), *events])
-        return "control does not answer"
+        return f"control does not answer\n{self.process.output}"
 
     async def state(self, *wanted: str, within_s: float = READY_WITHIN_S) -> float:
         """Wait for one of these states of the site."""
@@ -262,7 +262,7 @@ class Plant:
         async def done() -> bool:
             return (await self.ask("reset", scope=scope))["code"] == "accepted"
 
-        await self.until(done, within_s, f"reset of {scope}")
+        await self.until(done, within_s, f"reset of {scope}", look_s=0.25)
 
     async def charge(self, protocol: str = "hybrid_charge", strings: tuple[str, ...] = ("A", "B"), **parameters: str) -> str:
         """Start a run; its id."""
@@ -313,6 +313,27 @@ async def connected(process: GatewayProcess, *strings: str) -> AsyncIterator[Pla
             if strings:
                 await plant.ready(*strings)
             yield plant
+
+
+class Watch:
+    """Notes what a string really carries, or how old a point is, again and again while something else goes on."""
+
+    def __init__(self, look: Callable[[], Awaitable[float]]) -> None:
+        self._look = look
+        self.seen: list[float] = []
+
+    async def __aenter__(self) -> Watch:
+        self._task = asyncio.create_task(self._watch())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        while True:
+            self.seen.append(await self._look())
+            await asyncio.sleep(0.03)
 
 
 @contextlib.contextmanager
