@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+import math
+from typing import TYPE_CHECKING, TypeGuard, cast
 
 from rich.columns import Columns
 from rich.console import Group
@@ -23,9 +24,13 @@ _EVENTS_SHOWN = 6
 
 def number(value: object, digits: int, unit: str) -> Text:
     """A number with its unit; a value of bad quality never looks like a number."""
-    if isinstance(value, int | float):
+    if _is_number(value):
         return Text(f"{value:.{digits}f} {unit}")
     return Text("bad", style="yellow")
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def clock_text(seconds: float) -> str:
@@ -67,12 +72,12 @@ def _string(row: Row) -> Panel:
 
 
 def _cells(cells: Sequence[object]) -> Table:
-    good = [value for value in cells if isinstance(value, float)]
+    good = [value for value in cells if _is_number(value)]
     highest = max(good, default=None)
     table = Table.grid(padding=(0, 1))
     for index, value in enumerate(cells, 1):
         style = "bold" if value == highest else ""
-        table.add_row(f"cell {index}", Text(number(value, 4, "V").plain, style=style if isinstance(value, float) else "yellow"))
+        table.add_row(f"cell {index}", Text(number(value, 4, "V").plain, style=style if _is_number(value) else "yellow"))
     return table
 
 
@@ -81,7 +86,7 @@ def _run(row: Row) -> RenderableType:
         return Text(f"TRIPPED: {row['first_out']}", style="bold red")
     if not row["run_protocol"]:
         return Text("no run", style="dim")
-    progress = row["run_progress"] if isinstance(row["run_progress"], float) else 0.0
+    progress = row["run_progress"] if _is_number(row["run_progress"]) else 0.0
     step = (
         f"{row['run_protocol']}  {row['run_state']}  step {row['run_step'] or '-'}  {clock_text(_float(row['run_step_elapsed']))}"
     )
@@ -92,7 +97,7 @@ def _run(row: Row) -> RenderableType:
 
 
 def _float(value: object) -> float:
-    return value if isinstance(value, float) else 0.0
+    return value if _is_number(value) else 0.0
 
 
 def _alarms(alarms: Sequence[Row]) -> Text:
@@ -116,8 +121,8 @@ def result_table(tracks: Sequence[Row]) -> Table:
                 Text(str(track["string"])),
                 Text(str(step["id"])),
                 Text(str(step["ended_by"])),
-                f"{value:.4g} {step.get('unit') or ''}" if isinstance(value, int | float) else "-",
+                f"{value:.4g} {step.get('unit') or ''}" if _is_number(value) else "-",
                 clock_text(_float(step.get("elapsed_s"))),
-                f"{over:.1f} mV" if isinstance(over, float) else "",
+                f"{over:.1f} mV" if _is_number(over) else "",
             )
     return table

@@ -92,8 +92,11 @@ class Handlers:
     async def probe(self, args: Mapping[str, object], origin: Origin) -> object:
         """Raw and scaled values of a device, read now."""
         del origin
+        device = _text(args, "device")
+        if self._parts.site.device(device) is None:
+            return _answer(Verdict(Code.UNKNOWN, f"the site has no device '{device}'"))
         try:
-            rows = await self._parts.bus.probe(_text(args, "device"))
+            rows = await self._parts.bus.probe(device)
         except FieldError as error:
             return _answer(Verdict(Code.UNAVAILABLE, str(error)))
         return {"rows": [{**asdict(row), "quality": row.quality.opcua_name} for row in rows]}

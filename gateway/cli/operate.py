@@ -42,7 +42,8 @@ def _rows(document: Row, key: str) -> list[Row]:
 
 
 def _number(value: object, digits: int, unit: str) -> str:
-    return f"{value:.{digits}f} {unit}" if isinstance(value, float) else "[yellow]bad[/yellow]"
+    good = isinstance(value, int | float) and not isinstance(value, bool)
+    return f"{value:.{digits}f} {unit}" if good else "[yellow]bad[/yellow]"
 
 
 @app.command()
