@@ -5,31 +5,16 @@ Exit codes: 0 done, 1 refused or not confirmed, 2 wrong usage or a bad file, 3 n
 
 from __future__ import annotations
 
-import typer
+import sys
+from importlib import import_module
 
-from gateway import __version__
-from gateway.cli import demonstrate, operate, protocol, run, simulator, site
-
-app = typer.Typer(
-    name="bess-gateway",
-    help="Edge gateway for hybrid battery storage.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+QUICK = frozenset(
+    {"stop", "status", "reset", "start", "stop-site", "alarms", "acknowledge", "events", "stop-run", "hold", "resume"}
 )
-for part in (run.app, demonstrate.app, site.app, operate.app):
-    app.registered_commands.extend(part.registered_commands)
-app.add_typer(protocol.app, name="protocol")
-app.add_typer(operate.schedule_app, name="schedule")
-app.add_typer(simulator.app, name="simulator")
-
-
-@app.command()
-def version() -> None:
-    """Print the version."""
-    typer.echo(__version__)
+"""Verbs that only ask a running gateway. They, and STOP above all, do not wait for what the others have to import."""
 
 
 def main() -> None:
     """Run the command line."""
-    app()
+    quick = sys.argv[1:2] and sys.argv[1] in QUICK
+    import_module("gateway.cli.operate" if quick else "gateway.cli.verbs").app()

@@ -29,6 +29,9 @@ app = typer.Typer()
 
 Row = dict[str, object]
 
+_WIDE = 140
+"""Columns of a terminal from which the list of points has room for descriptions."""
+
 
 class SchemaOf(StrEnum):
     """The kinds of file that people write."""
@@ -79,11 +82,15 @@ def points(site: SiteFile, as_json: Json = False) -> None:
     if as_json:
         print_json([{**asdict(point), "symbols": {str(key): text for key, text in point.symbols.items()}} for point in found])
         return
-    table = grid("point", "kind", "unit", "range", "access", "description", "source", cut=("description", "source"))
+    headings = ("point", "unit", "range", "access", "kind", "description", "source")
+    shown = headings if out.width >= _WIDE else headings[:4]
+    table = grid(*shown, cut=shown[2:])
     for point in found:
-        cells = (point.name, point.kind, point.unit, _range(point), point.access)
-        table.add_row(*(escape(cell) for cell in cells), short(point.description), short(point.source))
+        cells = (_range(point), point.access, point.kind, point.description, point.source)
+        table.add_row(escape(point.name), escape(point.unit), *(short(cell) for cell in cells[: len(shown) - 2]))
     out.print(table)
+    if shown is not headings:
+        say("[dim]kind, description and source: on a wider terminal, or with --json[/dim]")
 
 
 def _range(point: Point) -> str:
@@ -133,6 +140,8 @@ async def _probe(loaded: config.LoadedSite, device: str, found: paths.Paths | No
                 answer = cast("Row", await client.request("probe", {"device": device}, role="admin"))
         except ControlUnavailable:
             return await probe_alone(loaded, device, found)
+        if "rows" not in answer:
+            raise FieldError(str(answer.get("reason")))
         return cast("list[Row]", answer["rows"])
     return await probe_alone(loaded, device, found)
 
