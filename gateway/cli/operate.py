@@ -25,7 +25,7 @@ from gateway.cli.output import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-app = typer.Typer()
+app = typer.Typer(name="bess-gateway", pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]})
 schedule_app = typer.Typer(help="Runs that start by the clock.", no_args_is_help=True)
 
 _ALARMS_SHOWN = 5
