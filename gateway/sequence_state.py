@@ -53,7 +53,7 @@ class Phase(StrEnum):
     """Faults that the start of the bus latched in its converter are being cleared."""
     READY = "ready"
     REFUSED = "refused"
-    """It cannot become ready in this start; the reason says why."""
+    """It cannot become ready until somebody clears the reason."""
     TRIPPED = "tripped"
 
 

@@ -118,6 +118,15 @@ def _reset(state: StringState, facts: StringFacts, at: _Context) -> Step:
     return _to(state, Phase.REFUSED, at.now_s, _why_not(state, facts, outcome, fresh=fresh)), (Action(Deed.RELEASE, facts.id),)
 
 
+def _refused(state: StringState, facts: StringFacts, at: _Context) -> Step:
+    """When somebody has cleared what stood against it, the string begins anew, as after a trip."""
+    seen_since = facts.faults_age_s < at.now_s - state.since_s
+    clean = not (facts.conflict or facts.missing or facts.faults_latched or facts.in_fault)
+    if seen_since and clean:
+        return _to(state, Phase.SAFE, at.now_s, "the converter's faults are cleared"), ()
+    return state, ()
+
+
 def _forbidden(facts: StringFacts) -> str:
     """Why the automatic reset must not be given; empty when it may."""
     if not facts.reports_faults:
@@ -153,4 +162,5 @@ _RULES: Mapping[Phase, Callable[[StringState, StringFacts, _Context], Step]] = {
     Phase.PROTECT: _protect,
     Phase.BUS: _bus,
     Phase.RESET: _reset,
+    Phase.REFUSED: _refused,
 }

@@ -283,7 +283,15 @@ class Plant:
             await self.reset(scope)
         if (await self.site())["state"] in {"stopped", "fault"}:
             await self.accepted("start_site")
+        await self.state("ready")
+        # What a converter latched by itself while the site was tripped is a trip once the site is up.
+        await self.until(self._ready_or_tripped, 10.0, "every string ready or tripped")
+        for scope in await self.trips():
+            await self.reset(scope)
         await self.ready(*[row["id"] for row in (await self.ask("status"))["strings"]])
+
+    async def _ready_or_tripped(self) -> bool:
+        return all(row["ready"] or row["tripped"] for row in (await self.ask("status"))["strings"])
 
     async def _no_run(self) -> bool:
         return all(

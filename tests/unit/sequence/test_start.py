@@ -176,6 +176,17 @@ async def test_nothing_but_the_bus_transient_is_reset(plant: Plant, halts: int, 
     assert plant.arming.converter_faults  # from here on it is for the guard to trip the string
 
 
+async def test_a_string_whose_faults_were_cleared_by_somebody_comes_back_by_itself(plant: Plant) -> None:
+    plant.halts = 1 << 10
+    await plant.run(30, until="ready")
+    await plant.run(5)
+    assert not plant.sequence.ready("A")
+    plant.latched["A"] = 0  # tripped and reset by an operator between two cycles
+    await plant.run(3)
+    assert plant.sequence.ready("A")
+    assert not plant.sequence.ready("B")
+
+
 async def test_a_reset_that_does_not_help_is_not_repeated(plant: Plant) -> None:
     plant.refuses["string.A.converter", "reset"] = "device refused"
     await plant.run(30, until="ready")
