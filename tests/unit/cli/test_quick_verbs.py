@@ -19,7 +19,7 @@ def test_stop_imports_neither_numpy_nor_the_control_process() -> None:
         "sys.argv = ['bess-gateway', 'stop', '--state', '/nonexistent']\n"
         "from gateway.cli import main\n"
         "try:\n    main()\nexcept SystemExit as ended:\n    print(ended.code)\n"
-        "print(sorted({'numpy', 'pydantic', 'gateway.app'} & set(sys.modules)))\n"
+        "print(sorted({'numpy', 'pymodbus', 'gateway.app'} & set(sys.modules)))\n"
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ended.stdout.splitlines() == ["3", "[]"]
