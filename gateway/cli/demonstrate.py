@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from gateway import data, paths
+from gateway import data
 from gateway.cli.output import Exit, Json, complain, print_json
 from gateway.cli.run import Endpoint, Factor, OwnState, load, sole, specs
 from gateway.clock import SystemClock
@@ -42,8 +42,7 @@ def demo(
     site = data.sites_dir() / "testbed_sim.toml"
     loaded = load(site, as_json=as_json)
     directory = state or Path(tempfile.mkdtemp(prefix="bess-demo-"))
-    with sole(directory, as_json=as_json):
-        files = paths.create(directory, loaded.site.id)
+    with sole(directory, loaded.site.id, as_json=as_json) as files:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", filename=files.logs / "supervisor.log")
         processes = specs(loaded, site, files, fastest=time_factor, opcua=opcua)
         try:

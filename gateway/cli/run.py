@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -82,14 +82,18 @@ def specs(loaded: LoadedSite, site: Path, files: Paths, *, fastest: float, opcua
 
 
 @contextmanager
-def sole(state: Path, *, as_json: bool = False) -> Generator[None]:
-    """Hold the state directory as its only gateway; leaves with a sentence when another one runs."""
-    try:
-        with paths.held(state, "gateway"):
+def sole(state: Path, site_id: str, *, as_json: bool = False) -> Generator[Paths]:
+    """The files of a gateway that is the only one with that state directory; leaves with a sentence when it cannot be."""
+    with ExitStack() as holding:
+        try:
+            holding.enter_context(paths.held(state, "gateway"))
             _await_control(state)
-            yield
-    except paths.StateInUse as error:
-        fail(f"{error}; stop it first, or give this one another --state", Exit.REFUSED, as_json=as_json)
+            files = paths.create(state, site_id)
+        except paths.StateInUse as error:
+            fail(f"{error}; stop it first, or give this one another --state", Exit.REFUSED, as_json=as_json)
+        except OSError as error:
+            fail(f"{state} cannot be the state directory: {error}", Exit.BAD_INPUT, as_json=as_json)
+        yield files
 
 
 def _await_control(state: Path) -> None:
@@ -114,8 +118,7 @@ def run(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     loaded = load(site)
     directory = state or Path("var") / loaded.site.id
-    with sole(directory):
-        files = paths.create(directory, loaded.site.id)
+    with sole(directory, loaded.site.id) as files:
         processes = specs(loaded, site, files, fastest=time_factor, opcua=opcua)
         code = asyncio.run(_stay(processes, files, directory))
     raise typer.Exit(code)
