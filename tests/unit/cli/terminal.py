@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from typer.testing import CliRunner
 
 from gateway import paths
-from gateway.cli import app
+from gateway.cli.verbs import app
 from gateway.control_socket import ControlServer
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ import pytest
 import typer
 from typer.main import get_command
 
-from gateway.cli import app, output
+from gateway.cli import output
 from gateway.cli.operate import parameters
+from gateway.cli.verbs import app
 from gateway.commands import Role
 from tests.unit.cli.terminal import SITE, cli, control, document
 
