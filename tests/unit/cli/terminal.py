@@ -47,7 +47,7 @@ def document(result: Result) -> dict:
 
 
 class FakeControl:
-    """Answers each verb as told, and remembers what it was asked."""
+    """Answers each verb as told (a function is called with the arguments), and remembers what it was asked."""
 
     def __init__(self, state: Path, answers: Mapping[str, object]) -> None:
         self.state = state
@@ -57,7 +57,8 @@ class FakeControl:
     def _handler(self, verb: str):
         async def handle(args: Mapping[str, object], origin: Origin) -> object:
             self.asked.append((verb, dict(args), origin))
-            return self.answers[verb]
+            answer = self.answers[verb]
+            return answer(args) if callable(answer) else answer
 
         return handle
 
