@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 
+class _Interrupted(DemoFailed):
+    """Somebody stopped the demonstration; nothing is wrong with it."""
+
+
 @app.command()
 def demo(
     state: OwnState = None,
@@ -45,14 +49,18 @@ def demo(
     with sole(directory, loaded.site.id, as_json=as_json) as files:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", filename=files.logs / "supervisor.log")
         processes = specs(loaded, site, files, fastest=time_factor, opcua=opcua)
+        keep = False
         try:
             document = asyncio.run(_demonstrate(processes, files, once=once, as_json=as_json))
+            keep = not document["ok"]
+        except _Interrupted as interrupted:
+            document = {"ok": False, "error": str(interrupted)}
+            complain(escape(str(interrupted)))
         except DemoFailed as error:
-            if as_json:
-                print_json({"ok": False, "error": str(error), "logs": str(files.logs)})
-            complain(f"[red]FAILED[/red] {escape(str(error))}; what the processes said is in {escape(str(files.logs))}")
-            raise typer.Exit(Exit.REFUSED) from error
-    if not document["ok"]:
+            document, keep = {"ok": False, "error": str(error)}, True
+            complain(f"[red]FAILED[/red] {escape(str(error))}")
+    if keep:
+        document["logs"] = str(files.logs)
         complain(f"what the processes said is in {escape(str(files.logs))}")
     elif state is None:
         shutil.rmtree(directory, ignore_errors=True)
@@ -71,7 +79,9 @@ async def _demonstrate(processes: list[ProcessSpec], files: Paths, *, once: bool
     )
     try:
         await asyncio.wait({running, demonstration}, return_when=asyncio.FIRST_COMPLETED)
-        if not demonstration.done():
+        if supervisor.reason.startswith("received "):
+            raise _Interrupted("stopped before the charge had ended")
+        if supervisor.reason:  # a run that ended with its gateway tells nothing
             raise DemoFailed(f"the gateway stopped: {supervisor.reason}")
         document = _result(demonstration)
         show(document, console)
@@ -83,6 +93,8 @@ async def _demonstrate(processes: list[ProcessSpec], files: Paths, *, once: bool
         demonstration.cancel()
         supervisor.request_stop("the demonstration is over")
         await asyncio.wait({running, demonstration})
+        if not demonstration.cancelled():
+            demonstration.exception()  # told already, or of no interest beside the reason
         logs.close()
 
 

@@ -116,6 +116,28 @@ def test_a_demonstration_that_fails_says_why_and_leaves_its_logs(tmp_path: Path)
     assert "killed by SIGKILL" in (logs / "supervisor.log").read_text()
 
 
+@pytest.mark.timeout(90)
+def test_a_demonstration_that_is_interrupted_leaves_nothing_behind(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [COMMAND, "demo", "--json", "--opcua", "opc.tcp://127.0.0.1:0"],
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        deadline_s = time.monotonic() + 30.0
+        while not simulators(tmp_path) and time.monotonic() < deadline_s:
+            time.sleep(0.1)
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=40.0)
+    assert running.returncode == 1
+    assert json.loads(out) == {"ok": False, "error": "stopped before the charge had ended"}
+    assert "Traceback" not in err
+    assert "FAILED" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
 def simulators(directory: Path) -> list[int]:
     """The simulator that says that it is up, in whichever temporary directory."""
     found: list[int] = []
