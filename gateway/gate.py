@@ -210,6 +210,10 @@ class CommandGate:
         except FieldError as error:
             # It may have been carried out all the same, so the owner keeps the target and its lease runs.
             problem, written = Verdict(Code.UNAVAILABLE, f"{target.device.id} did not answer: {error}"), True
+        except asyncio.CancelledError:
+            if was_safe and drive is not None:
+                drive.demand()  # the asker has gone, and nobody knows what came of it
+            raise
         if problem is not None and was_safe and drive is not None:
             drive.demand()  # the command came to nothing, so what it would have replaced is still to be done
         problem = self._overtaken(target, written=written) or problem

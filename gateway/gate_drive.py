@@ -32,7 +32,7 @@ ORDER_WAIT_S = 0.5
 """Real seconds for which the grid converter waits for the strings' converters to be told first, and no longer."""
 
 QUIET_WAIT_S = 0.8
-"""Real seconds from the demand for which it waits until they carry no current, and no longer: a ramp of 0.5 s, a write and
+"""Real seconds from the first demand for which it waits until they carry no current, and no longer: a ramp of 0.5 s, a write and
 a reading. Taken away under load the bus collapses within 10 ms, and the converters' own protections latch."""
 
 
@@ -129,12 +129,13 @@ class SafeDrive:
         return self._wanted
 
     def demand(self) -> None:
-        """Make the target safe, at once and until confirmed."""
+        """Make the target safe, at once and until confirmed. Asked again meanwhile, it is no more patient than before."""
+        if not self._wanted:
+            self._patient_until_s = self._clock.monotonic() + QUIET_WAIT_S
         self._wanted = True
         self.confirmed = False
         self._retry_s = FIRST_RETRY_S
         self._due_s = math.inf
-        self._patient_until_s = self._clock.monotonic() + QUIET_WAIT_S
         self.told.clear()
         self._line.preempt(self.target.name)
         self._wake.set()

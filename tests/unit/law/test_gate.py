@@ -440,6 +440,29 @@ class TestTrip:
         await bench.tick(0.02)
         assert bench.gate.confirmed_safe("site")
 
+    async def test_who_presses_stop_again_and_again_does_not_keep_the_bus_on(self, bench: Bench) -> None:
+        bench.snapshot.set("string.A.converter.battery_current", -5.0)
+        for _ in range(4):
+            bench.gate.trip("site", "STOP")
+            await bench.tick(QUIET_WAIT_S / 4)
+        assert bench.writer.holds["rps"]["output_enable"] == 0.0
+        assert bench.gate.confirmed_safe("site")
+
+    async def test_a_command_given_up_in_flight_leaves_the_target_safe(self, bench: Bench) -> None:
+        bench.gate.make_safe("string.A")
+        await bench.tick()
+        bench.writer.slow["dab_a"] = asyncio.Event()
+        asking = asyncio.create_task(bench.submit(lease_s=None))
+        await settle()
+        assert not bench.gate.confirmed_safe("string.A")
+        asking.cancel()
+        await settle()
+        bench.writer.slow["dab_a"].set()
+        await settle()
+        assert asking.cancelled()
+        assert bench.gate.confirmed_safe("string.A")
+        assert bench.writer.holds["dab_a"]["enable"] == 0.0
+
     async def test_it_is_tried_again_until_it_is_read_back(self, bench: Bench) -> None:
         bench.writer.silence("dab_a")
         bench.gate.trip("string.A", "too hot")
