@@ -445,6 +445,7 @@ class TestTrip:
         for _ in range(4):
             bench.gate.trip("site", "STOP")
             await bench.tick(QUIET_WAIT_S / 4)
+        await bench.tick(0.01)
         assert bench.writer.holds["rps"]["output_enable"] == 0.0
         assert bench.gate.confirmed_safe("site")
 
