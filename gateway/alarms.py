@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from gateway.cause_rules import CauseState, TelemetryAge
 from gateway.causes import SITE, Cause, Effect
 from gateway.points import Kind, Point
 
@@ -149,12 +150,17 @@ def _of_device(device: DeviceSpec) -> AlarmDefinition:
 
 
 def cause_conditions(all_causes: Sequence[Cause], states: Mapping[str, ScopeState]) -> Mapping[str, str]:
-    """Alarm id -> text of every cause that acts, and of every latched trip. Causes come in the order of their scopes."""
+    """Alarm id -> text of every cause that acts, and of every latched trip. Causes come in the order of their scopes.
+
+    What is merely not known because a device is silent is suppressed by design (ISA-18.2): the lost telemetry says it.
+    """
     found: dict[str, str] = {}
     remaining = {scope: iter(state.memories) for scope, state in states.items()}
-    for cause in all_causes:
-        memory = next(remaining[cause.scope])
-        if memory.acting:
+    known = [(cause, next(remaining[cause.scope])) for cause in all_causes]
+    silent = {cause.scope for cause, memory in known if memory.acting and isinstance(cause.rule, TelemetryAge)}
+    for cause, memory in known:
+        lost = memory.state is CauseState.UNKNOWN and cause.scope in silent and not isinstance(cause.rule, TelemetryAge)
+        if memory.acting and not lost:
             why = ", charging is not allowed" if cause.effect is Effect.NO_CHARGE else ""
             found[f"{cause.scope}.{cause.id}"] = f"{memory.text}{why}"
     for scope, state in states.items():

@@ -40,6 +40,7 @@ from gateway.parts import Parts
 from gateway.paths import Paths
 from gateway.process_points import ProcessReports
 from gateway.protocols import runner
+from gateway.protocols.checks import check_against
 from gateway.protocols.library import library
 from gateway.protocols.runner import Runner
 from gateway.protocols.schedule import Scheduler
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from gateway.config import LoadedSite
     from gateway.points import Point
     from gateway.protocols.library import ChargeProtocol
+    from gateway.site import ScheduleSpec
 
 _log = logging.getLogger(__name__)
 
@@ -144,7 +146,7 @@ class Control:
         self._runner = Runner(
             site, table.view, self._gate.submit, self._gate.release, journal, clock, table.claim, library=self._protocols
         )
-        self._scheduler = Scheduler(site, self._runner, journal, clock)
+        self._scheduler = Scheduler(site, self._runner, journal, clock, problem=self._schedule_problem)
         self._reports = ProcessReports(table)
         self._timekeeper = TimeKeeper(clock, paths.time_factor, options.fastest if site.simulated else 1.0)
         self._image = ImageWriter(paths.image, published.layout_hash(self._points), self._points, clock=clock)
@@ -155,6 +157,13 @@ class Control:
         self._cycle = Cycle(site.scan_s, passes, table, clock)
         self._stored_frames: Mapping[str, object] = {}
         self._rounds = 0
+
+    def _schedule_problem(self, schedule: ScheduleSpec) -> str:
+        protocol = self._protocols.get(schedule.protocol)
+        if protocol is None:
+            return f"there is no protocol '{schedule.protocol}'; protocols: {', '.join(self._protocols)}"
+        problems = check_against(protocol, self._site, schedule.strings, schedule.parameters)
+        return "; ".join(problem.text for problem in problems)
 
     # The control cycle, and what arrives between two of its passes
 

@@ -20,7 +20,7 @@ from gateway.protocols import jobs
 from gateway.protocols.triggers import ScheduleError, first_due, spec_from, trigger
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from gateway.clock import Clock
     from gateway.protocols.run import RunJournal
@@ -63,11 +63,18 @@ class Starter(Protocol):
         ...
 
 
+def _none(_: ScheduleSpec) -> str:
+    return ""
+
+
 class Scheduler:
     """All schedules of a site: those of its file, and those that users added."""
 
-    def __init__(self, site: Site, runner: Starter, journal: RunJournal, clock: Clock) -> None:
+    def __init__(
+        self, site: Site, runner: Starter, journal: RunJournal, clock: Clock, *, problem: Callable[[ScheduleSpec], str] = _none
+    ) -> None:
         self._runner = runner
+        self._problem = problem
         self._journal = journal
         self._clock = clock
         self._jobs = jobs.make_jobs()
@@ -110,6 +117,9 @@ class Scheduler:
             return Verdict(Code.INVALID, str(error))
         if spec.id in self._entries:
             return Verdict(Code.INVALID, f"there is already a schedule '{spec.id}'")
+        problem = self._problem(spec)
+        if problem:
+            return Verdict(Code.INVALID, f"schedule '{spec.id}' could never run: {problem}")
         entry = _Entry(spec, "user", self._now(), None)
         if first_due(spec, entry.since, entry.since) is None:
             return Verdict(Code.INVALID, f"schedule '{spec.id}' would never start: {spec.at or spec.cron} is past")

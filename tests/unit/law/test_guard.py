@@ -14,6 +14,7 @@ from gateway.gate import CommandGate
 from gateway.gate_drive import QUIET_WAIT_S
 from gateway.guard import Guard, points
 from gateway.interlocks import HOLD_S
+from gateway.points import Quality
 from tests.unit.law.plant import DAB_SAFE, FakeJournal, FakeTable, FakeWriter, settle, site, snapshot_of, string
 
 if TYPE_CHECKING:
@@ -461,6 +462,15 @@ class TestAlarms:
         plant.writer.fail.clear()
         await plant.run(3.0)
         assert not any(row["active"] for row in plant.guard.alarm_rows() if row["id"] == "string.A.unconfirmed")
+
+    async def test_a_silent_battery_is_one_loss_not_a_dozen(self, plant: Plant) -> None:
+        plant.frozen = {name for name in plant.snapshot.names if name.startswith("string.A.battery")}
+        await plant.run(1.0)
+        for name in plant.frozen:
+            plant.snapshot.set(name, None, Quality.BAD_NO_COMMUNICATION)
+        await plant.run(10.0)
+        ids = {row["id"] for row in plant.guard.alarm_rows()}
+        assert ids == {"string.A.battery_telemetry", "string.A.trip"}
 
     async def test_it_comes_back_unacknowledged_with_a_new_time(self, plant: Plant) -> None:
         plant.guard.stop(OLGA)

@@ -84,6 +84,14 @@ def _document(**changes: object) -> dict[str, object]:
     return {name: getattr(made, name) for name in ScheduleSpec.__slots__} | {"strings": ["A"], "source": "user"}
 
 
+async def test_what_could_never_run_is_not_planned() -> None:
+    runner, journal = FakeRunner(), FakeJournal()
+    scheduler = Scheduler(site(), runner, journal, SystemClock(), problem=lambda spec: f"no protocol {spec.protocol}")
+    verdict = scheduler.add(_document(cron="0 2 * * *", at=None), Origin("cli", "olga"))
+    assert (verdict.code, verdict.reason) == (Code.INVALID, "schedule 'nightly' could never run: no protocol lfp_cccv")
+    assert scheduler.rows() == []
+
+
 async def test_a_start_beyond_its_grace_is_an_event_with_the_reason() -> None:
     runner, journal = FakeRunner(), FakeJournal()
     journal.save("schedules", "nightly", {**_document(at=ago(3000)), "since": ago(7200), "last_due": None})
