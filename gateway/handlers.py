@@ -6,6 +6,7 @@ answers with plain data; verbs that command answer with a verdict ("code", "reas
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, cast
 
@@ -86,8 +87,9 @@ class Handlers:
         return self._follow(_count(args, "after", 0))
 
     async def _follow(self, after: int) -> AsyncGenerator[object]:
-        async for event in self._parts.journal.follow(after):
-            yield as_document(event)
+        async with aclosing(self._parts.journal.follow(after)) as events:
+            async for event in events:
+                yield as_document(event)
 
     async def probe(self, args: Mapping[str, object], origin: Origin) -> object:
         """Raw and scaled values of a device, read now."""
