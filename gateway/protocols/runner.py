@@ -1,8 +1,9 @@
 """The shell around the engine: snapshot in, commands to the gate, points, journal.
 
 One run per string; a run has one track per string. A command goes out only when the demand changes or the lease needs
-renewal, so that no converter is written to in vain. A refusal by the gate, or a trip of the string, ends or pauses that
-track alone. What was running when the gateway stopped is not resumed: it is recorded as interrupted.
+renewal, so that no converter is written to in vain; one that is slow to answer keeps only its own track waiting. A refusal
+by the gate, or a trip of the string, ends or pauses that track alone. What was running when the gateway stopped is not
+resumed: it is recorded as interrupted.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ _log = logging.getLogger(__name__)
 HISTORY = 200
 """So many ended runs are kept in the journal's table; their events stay."""
 RESTARTED = "the gateway restarted"
+ANSWER_WAIT_S = 0.1
+"""Real seconds for which a cycle waits for the answers to what it has sent, so that most are acted on at once."""
 _ACTIVE = frozenset({Status.ARMED, Status.RUNNING, Status.PAUSED, Status.STOPPING})
 
 
@@ -70,6 +73,7 @@ class Runner:
         self._clock = clock
         self._library = library
         self._runs: dict[str, Run] = {}
+        self._sending: dict[asyncio.Task[None], Track] = {}
         self._past: dict[str, dict[str, object]] = {key: dict(value) for key, value in journal.load("runs").items()}
         self._last_id = max((int(key) for key in self._past if key.isdigit()), default=0)
         self._block = claim([point.name for point in points(site)], "protocols")
@@ -123,14 +127,16 @@ class Runner:
             return
         snapshot = self._view()
         now = Now(self._clock.site(), self._clock.monotonic())
-        sending = [
-            self._send(run, track, command)
+        self._collect_answers()
+        started = [
+            self._begin_sending(run, track, command)
             for run in self._runs.values()
             for track in run.tracks
             if (command := self._advance(run, track, snapshot, now)) is not None
         ]
-        if sending:
-            await asyncio.gather(*sending)
+        if started:
+            await asyncio.wait(started, timeout=ANSWER_WAIT_S)
+            self._collect_answers()
         for run in list(self._runs.values()):
             await self._settle(run)
 
@@ -220,6 +226,7 @@ class Runner:
         return Verdict(Code.ACCEPTED, text, record)
 
     def _advance(self, run: Run, track: Track, snapshot: Snapshot, now: Now) -> Command | None:
+        """One cycle of a track; what is to be sent now, one command at a time."""
         if track.is_closed:
             return None
         tripped = _trip(snapshot, track.string)
@@ -229,7 +236,17 @@ class Runner:
         if events:
             self._save(run)
         self._show(track)
-        return track.command(run.owner, now, is_tripped=bool(tripped))
+        return None if track in self._sending.values() else track.command(run.owner, now, is_tripped=bool(tripped))
+
+    def _begin_sending(self, run: Run, track: Track, command: Command) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(self._send(run, track, command))
+        self._sending[task] = track
+        return task
+
+    def _collect_answers(self) -> None:
+        for task in [task for task in self._sending if task.done()]:
+            del self._sending[task]
+            task.result()  # an error inside the gateway ends the process, as in any of its loops
 
     async def _send(self, run: Run, track: Track, command: Command) -> None:
         verdict = await self._submit(command)

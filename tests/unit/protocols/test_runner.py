@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -78,6 +79,7 @@ class Plant:
         self.released: list[tuple[str, str]] = []
         self.shown: dict[str, float | str | None] = {}
         self.answers: dict[str, Verdict] = {}
+        self.slow: dict[str, asyncio.Event] = {}
         self.site = site()
         for string in ("A", "B", "Z"):
             self.set(string)
@@ -118,6 +120,8 @@ class Plant:
 
     async def submit(self, command: Command) -> Verdict:
         self.sent.append(command)
+        if command.target in self.slow:
+            await self.slow[command.target].wait()
         return self.answers.get(command.target, ACCEPTED)
 
     async def go(self, real_s: float = 0.1, **values: Mapping[str, float | None]) -> None:
@@ -160,6 +164,31 @@ async def test_a_run_commands_its_converter_within_the_rules() -> None:
     assert plant.shown["string.A.run.state"] == 2.0
     assert plant.shown["string.A.run.step"] == "bulk"
     assert plant.shown["string.A.run.protocol"] == "lfp_cc_rest"
+
+
+async def test_a_converter_that_is_slow_to_answer_does_not_hold_up_the_other_string(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner_module, "ANSWER_WAIT_S", 0.001)
+    plant = Plant()
+    await start(plant, "hybrid_charge", ("A", "B"))
+    plant.slow["string.A.converter"] = asyncio.Event()
+    await plant.go()
+    await plant.go(B={"battery__cell_voltage_max": 2.31})
+    await plant.go(1.0)
+    told = [command.reason.split()[-1] for command in plant.sent if command.target == "string.B.converter"]
+    assert told == ["bulk", "absorb"]
+    assert len([command for command in plant.sent if command.target == "string.A.converter"]) == 1
+    plant.slow["string.A.converter"].set()
+    await asyncio.sleep(0)
+    await plant.go(2.0)
+    assert len([command for command in plant.sent if command.target == "string.A.converter"]) == 2
+
+
+async def test_an_error_inside_the_gate_is_not_kept_silent() -> None:
+    plant = Plant()
+    await start(plant)
+    plant.answers = None
+    with pytest.raises(AttributeError):
+        await plant.go()
 
 
 async def test_an_unchanged_demand_is_sent_again_only_to_renew_the_lease() -> None:
