@@ -19,6 +19,7 @@ import json
 import logging
 import signal
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.config import LoadedSite
+    from gateway.field.map_model import DeviceMap
     from gateway.points import Point
     from gateway.protocols.library import ChargeProtocol
     from gateway.site import ScheduleSpec
@@ -152,6 +154,7 @@ class Control:
         self._image = ImageWriter(paths.image, published.layout_hash(self._points), self._points, clock=clock)
         self._scopes = {device.id: self._guard.scopes_of(device.id) for device in site.devices}
         self._strings = {device.id: _string_of(device.target) for device in site.devices}
+        self._with_heartbeat = tuple(device.id for device in loaded.field.devices if has_heartbeat(device.map))
         self._watchdog = Watchdog(clock, LOOPS)
         passes = (table.age, self._derive, self._check, self._keep_time, self._publish, self._beat)
         self._cycle = Cycle(site.scan_s, passes, table, clock)
@@ -222,7 +225,7 @@ class Control:
                 tasks.create_task(self._cycle.run(), name="cycle"),
                 tasks.create_task(self._cycle.follow(self._advance_sequence), name="sequence"),
                 tasks.create_task(self._cycle.follow(self._advance_runs), name="runs"),
-                tasks.create_task(self._cycle.follow(self._refresh, self._every(REFRESH_S)), name="heartbeats"),
+                *(tasks.create_task(self._refresh_on(device), name=f"heartbeat {device}") for device in self._with_heartbeat),
                 tasks.create_task(self._cycle.follow(self._keep_house, self._every(_HOUSEKEEPING_S)), name="housekeeping"),
             ]
             async with ControlServer(self._paths.control_socket, Handlers(parts).table()):
@@ -247,11 +250,11 @@ class Control:
         await self._runner.cycle()
         self._watchdog.beat("runs")
 
-    async def _refresh(self) -> None:
-        """Advance the heartbeat of every device that has one; those on different lines at the same time."""
-        await asyncio.gather(*(self._refresh_one(device.id) for device in self._site.devices))
+    async def _refresh_on(self, device: str) -> None:
+        """Advance the heartbeat of one device after finished cycles; each has its own task, so that none waits for another."""
+        await self._cycle.follow(partial(self._refresh, device), self._every(REFRESH_S))
 
-    async def _refresh_one(self, device: str) -> None:
+    async def _refresh(self, device: str) -> None:
         # A device that does not take its heartbeat stops by itself, and its silence trips its string: nothing to add here.
         with contextlib.suppress(FieldError):
             await self._bus.refresh(device)
@@ -321,6 +324,11 @@ def _published(protocol: ChargeProtocol) -> published.PublishedProtocol:
             for name, parameter in protocol.parameters.items()
         ),
     )
+
+
+def has_heartbeat(device_map: DeviceMap) -> bool:
+    """True when the device wants a counter written again and again, and stops by itself when it is not."""
+    return any(block.heartbeat is not None for block in device_map.write_blocks)
 
 
 def _string_of(target: str | None) -> str | None:
