@@ -6,8 +6,9 @@ the other, ports side by side; a device that does not answer is told again and d
     python -m gateway.safe_state FRAMES.json [--json]     exit code 0: all told and confirmed, 1: not all, 2: unusable file
 
 The file maps each device to {"kind": "serial" | "tcp", "port", "baud", "parity", "stop_bits", "timeout_s", "frames":
-[{"send", "expect"}]}; "send" and "expect" are bytes in hexadecimal. The answer must contain "expect"; where that is null
-the device does not answer, and handing the bytes over is all that can be known.
+[{"send", "expect", "reading"}], "stage"}; "send" and "expect" are bytes in hexadecimal. The answer must contain "expect", or
+have a line that is the number "reading"; with neither the device does not answer, and handing the bytes over is all that can be
+known. Devices of a later "stage" (0 unless given), such as contactors, are told when those of the earlier ones have been.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import os
 import select
 import socket
@@ -38,6 +40,9 @@ _SILENCE_S = 0.02
 """Pause before a frame on a serial line; Modbus takes 3.5 characters without a byte as the end of a broken frame (Modbus over
 serial line V1.02, 2.5.1.1), which are 4 ms at 9600 baud."""
 
+_RELATIVE, _ABSOLUTE = 0.005, 0.02
+"""A number that is read back may differ by a device's resolution: 0.5 %, or 0.02 of its unit."""
+
 _PARITY = {"N": 0, "E": termios.PARENB, "O": termios.PARENB | termios.PARODD}
 
 
@@ -58,6 +63,18 @@ class UnusableFile(Exception):
 class _Frame:
     send: bytes
     expect: bytes | None
+    reading: float | None
+
+    @property
+    def answered(self) -> bool:
+        """An answer comes, and shows whether the device has obeyed."""
+        return self.expect is not None or self.reading is not None
+
+    def confirmed_by(self, answer: bytes) -> bool:
+        """True when what has come so far shows that the device has obeyed."""
+        if self.expect is not None:
+            return self.expect in answer
+        return self.reading is None or any(_is_number(line, self.reading) for line in answer.split(b"\n")[:-1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +87,7 @@ class _Device:
     stop_bits: float
     timeout_s: float
     frames: tuple[_Frame, ...]
+    stage: int
 
 
 class _Line(Protocol):
@@ -165,7 +183,7 @@ def safe_state(path: Path) -> list[Result]:
     if not isinstance(document, dict):
         raise UnusableFile(f"{path}: not a mapping of devices")
     results: dict[str, Result] = {}
-    ports: dict[str, list[_Device]] = {}
+    stages: dict[int, dict[str, list[_Device]]] = {}
     entries = cast("dict[str, object]", document)
     for name, entry in entries.items():
         try:
@@ -173,10 +191,11 @@ def safe_state(path: Path) -> list[Result]:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             results[name] = Result(name, False, f"unusable entry: {error!r}")  # the others are told all the same
         else:
-            ports.setdefault(device.port, []).append(device)
-    with ThreadPoolExecutor(max_workers=max(1, len(ports))) as pool:
-        for told in pool.map(_tell_port, ports.values()):
-            results.update((result.device, result) for result in told)
+            stages.setdefault(device.stage, {}).setdefault(device.port, []).append(device)
+    for _, ports in sorted(stages.items()):
+        with ThreadPoolExecutor(max_workers=len(ports)) as pool:
+            for told in pool.map(_tell_port, ports.values()):
+                results.update((result.device, result) for result in told)
     return [results[name] for name in entries]
 
 
@@ -185,10 +204,7 @@ def _device(name: str, entry: object) -> _Device:
     kind = fields["kind"]
     if kind not in {"serial", "tcp"}:
         raise ValueError(f"kind {kind!r}")
-    frames = tuple(
-        _Frame(bytes.fromhex(str(frame["send"])), None if frame.get("expect") is None else bytes.fromhex(str(frame["expect"])))
-        for frame in cast("Sequence[Mapping[str, object]]", fields["frames"])
-    )
+    frames = tuple(_frame(frame) for frame in cast("Sequence[Mapping[str, object]]", fields["frames"]))
     return _Device(
         name=name,
         port=str(fields["port"]),
@@ -198,7 +214,25 @@ def _device(name: str, entry: object) -> _Device:
         stop_bits=float(cast("float", fields.get("stop_bits", 1))),
         timeout_s=min(max(float(cast("float", fields.get("timeout_s", _TIMEOUT_S))), 0.01), _TIMEOUT_MAX_S),
         frames=frames,
+        stage=int(cast("int", fields.get("stage", 0))),
     )
+
+
+def _frame(fields: Mapping[str, object]) -> _Frame:
+    expect, reading = fields.get("expect"), fields.get("reading")
+    return _Frame(
+        send=bytes.fromhex(str(fields["send"])),
+        expect=None if expect is None else bytes.fromhex(str(expect)),
+        reading=None if reading is None else float(cast("float", reading)),
+    )
+
+
+def _is_number(line: bytes, wanted: float) -> bool:
+    try:
+        found = float(line)
+    except ValueError:
+        return False
+    return math.isclose(found, wanted, rel_tol=_RELATIVE, abs_tol=_ABSOLUTE)
 
 
 def _tell_port(devices: Iterable[_Device]) -> list[Result]:
@@ -224,7 +258,7 @@ def _tell(device: _Device) -> Result:
                 line = None
             if not problem:
                 break
-        answered += not problem and frame.expect is not None
+        answered += not problem and frame.answered
         if problem:
             problems.append(f"frame {number} of {len(device.frames)}: {problem}")
     if line is not None:
@@ -237,13 +271,14 @@ def _tell(device: _Device) -> Result:
 def _exchange(line: _Line, frame: _Frame, timeout_s: float) -> str:
     """Send a frame and wait for its answer; what is wrong, or nothing."""
     line.send(frame.send)
-    if frame.expect is None:
+    if not frame.answered:
         return ""
     deadline, data = time.monotonic() + timeout_s, b""
-    while frame.expect not in data:
+    while not frame.confirmed_by(data):
         left_s = deadline - time.monotonic()
         if left_s <= 0.0:
-            return f"answered {data.hex()}, expected {frame.expect.hex()}" if data else "no answer"
+            wanted = frame.expect.hex() if frame.expect is not None else f"{frame.reading:g}"
+            return f"answered {data.hex()}, expected {wanted}" if data else "no answer"
         data += line.receive(left_s)
     return ""
 

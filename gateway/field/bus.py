@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, cast
 
+from gateway.device_roles import DeviceRole
 from gateway.field.device_points import comm_points
 from gateway.field.drivers.base import BadRequest, ProbeRow
 from gateway.field.health import Health
@@ -115,9 +116,10 @@ class FieldBus:
     def safe_frames(self) -> Mapping[str, object]:
         """Per device the exact bytes to send to make it safe, for a program that has nothing but these.
 
-        `{device: {"kind": "serial" | "tcp", "port", "baud", "parity", "stop_bits", "frames": [{"send", "expect"}],
-        "timeout_s"}}`, bytes in hexadecimal. Devices with nothing to send, and transports that cannot be replayed over
-        serial or TCP, are left out; ports are as last resolved.
+        `{device: {"kind": "serial" | "tcp", "port", "baud", "parity", "stop_bits", "frames": [{"send", "expect", "reading"}],
+        "timeout_s", "stage"}}`, bytes in hexadecimal. Devices with nothing to send, and transports that cannot be replayed
+        over serial or TCP, are left out; ports are as last resolved. Contactors come in a later stage, so that converters
+        have taken their currents away before they open.
         """
         entries: dict[str, object] = {}
         for link in self._links.values():
@@ -126,7 +128,8 @@ class FieldBus:
             settings = self._settings[line.id]
             entry = safe_entry(settings, line.port, link.settings.unit, frames, link.timeout_s)
             if entry is not None:
-                entries[link.id] = entry
+                late = link.settings.map.role is DeviceRole.DIGITAL_IO
+                entries[link.id] = {**entry, "stage": 1} if late else entry
         return entries
 
     def _link(self, device: str) -> Link:

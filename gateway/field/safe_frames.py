@@ -22,7 +22,8 @@ def safe_entry(
 ) -> dict[str, object] | None:
     """One device's entry, or None when nothing has to be sent or this transport cannot be replayed over serial or TCP.
 
-    `frames` are sent in order; each `expect` is the hexadecimal beginning of the answer, None when no answer comes.
+    `frames` are sent in order; each `expect` is the hexadecimal beginning of the answer, or `reading` the number that the
+    answer, a line of text, must be. Where both are None no answer comes.
     """
     if not frames:
         return None
@@ -31,19 +32,20 @@ def safe_entry(
     return None if framed is None or endpoint is None else {**endpoint, "frames": framed, "timeout_s": timeout_s}
 
 
-def _framed(kind: str, unit: int, frames: Sequence[SafeFrame]) -> list[dict[str, str | None]] | None:
+def _framed(kind: str, unit: int, frames: Sequence[SafeFrame]) -> list[dict[str, str | float | None]] | None:
     if kind == "modbus_rtu":
-        return [_pair(rtu_frame(unit, f.payload), None if f.expect is None else rtu_frame(unit, f.expect)) for f in frames]
+        return [_frame(rtu_frame(unit, f.payload), None if f.expect is None else rtu_frame(unit, f.expect)) for f in frames]
     if kind == "modbus_tcp":
         return [
-            _pair(tcp_frame(number, unit, f.payload), None if f.expect is None else tcp_frame(number, unit, f.expect))
+            _frame(tcp_frame(number, unit, f.payload), None if f.expect is None else tcp_frame(number, unit, f.expect))
             for number, f in enumerate(frames, start=1)
         ]
-    return [_pair(f.payload, f.expect) for f in frames] if kind in {"visa", "serial"} else None
+    return [_frame(f.payload, f.expect, f.reading) for f in frames] if kind in {"visa", "serial"} else None
 
 
-def _pair(send: bytes, expect: bytes | None) -> dict[str, str | None]:
-    return {"send": send.hex(), "expect": None if expect is None else expect.hex()}
+def _frame(send: bytes, expect: bytes | None, reading: float | None = None) -> dict[str, str | float | None]:
+    frame: dict[str, str | float | None] = {"send": send.hex(), "expect": None if expect is None else expect.hex()}
+    return frame if reading is None else {**frame, "reading": reading}
 
 
 def _endpoint(settings: TransportSettings, port: str) -> dict[str, object] | None:

@@ -60,10 +60,15 @@ class ProbeRow:
 
 @dataclass(frozen=True, slots=True)
 class SafeFrame:
-    """Bytes that help to make a device safe, without any line framing, and what the answer begins with (None: none comes)."""
+    """Bytes that help to make a device safe, without any line framing, and what shows that they did.
+
+    Either the answer begins with `expect`, or it is a line of text that is the number `reading`; with neither of them no
+    answer comes, and handing the bytes over is all that can be known.
+    """
 
     payload: bytes
-    expect: bytes | None
+    expect: bytes | None = None
+    reading: float | None = None
 
 
 class Driver(Protocol):

@@ -12,7 +12,7 @@ import numpy as np
 from gateway.errors import DeviceRefused, FieldError, FrameError, WrongDevice
 from gateway.field.block_codec import Decoded
 from gateway.field.blocks import RequestGroup, by_scan
-from gateway.field.codec import decode_text, encode_text
+from gateway.field.codec import decode_text, encode_text, unscaled
 from gateway.field.drivers.base import BadRequest, Part, ProbeRow, SafeFrame, check_writes, failed_rows, readback_points
 from gateway.field.transports.base import Request
 from gateway.points import Kind, Quality
@@ -108,9 +108,20 @@ class ScpiDriver:
         frames: list[SafeFrame] = []
         for point in self._points.values():
             command = self._command(point, point.safe) if point.writable and point.safe is not None else None
-            if command is not None:
-                frames.append(SafeFrame(f"{command}\n".encode("ascii"), None))
+            if command is not None and point.safe is not None:
+                frames.append(self._safe_frame(command, point, point.safe))
         return frames
+
+    def _safe_frame(self, command: str, point: MapPoint, value: float) -> SafeFrame:
+        """The command and, where the setpoint can be read back, the query that shows it: sent together, again together."""
+        shown = self._points.get(point.readback or "")
+        if shown is None or not shown.request:
+            return SafeFrame(f"{command}\n".encode("ascii"))
+        both = f"{command}\n{shown.request}\n".encode("ascii")
+        word = next((word for word, number in shown.translate.items() if isinstance(word, str) and number == value), None)
+        if word is not None:
+            return SafeFrame(both, expect=word.encode("ascii"))
+        return SafeFrame(both, reading=unscaled(shown, value) * self._signs.get(shown.name, 1.0))
 
     def _decode(self, point: MapPoint, answer: str) -> tuple[float | str, Quality]:
         value, quality = decode_text(point, answer)

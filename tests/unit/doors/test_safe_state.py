@@ -187,6 +187,55 @@ def test_text_over_tcp_without_and_with_an_answer(tmp_path: Path) -> None:
     assert results == [Result("rps", True, "1 frames confirmed, 1 sent that have no answer")]
 
 
+@pytest.mark.parametrize(
+    ("answers", "ok", "detail"),
+    [
+        ([b"0\n"], True, "1 frames confirmed"),
+        ([b"+0.00000E+00\n"], True, "1 frames confirmed"),
+        ([b"1\n", b"0\n"], True, "1 frames confirmed"),  # told again, command and all
+        ([b"10\n"] * 3, False, "frame 1 of 1: answered 31300a, expected 0"),
+        ([b"OFF\n"] * 3, False, "frame 1 of 1: answered 4f46460a, expected 0"),
+        ([b"0"] * 3, False, "frame 1 of 1: answered 30, expected 0"),  # half a line may become any number
+    ],
+)
+def test_a_number_that_is_read_back_confirms(tmp_path: Path, answers: list[bytes], ok: bool, detail: str) -> None:
+    heard: list[bytes] = []
+    left = iter(answers)
+
+    def serve(connection: socket.socket) -> None:
+        lines = connection.makefile("rb")
+        for line in lines:
+            heard.append(line)
+            if line == b"OUTP?\n":
+                connection.sendall(next(left))
+        lines.close()
+
+    frames = [{"send": b"OUTP 0\nOUTP?\n".hex(), "expect": None, "reading": 0.0}]
+    with tcp_device(serve) as port:
+        entry = {"kind": "tcp", "port": port, "frames": frames, "timeout_s": 0.2}
+        results = safe_state(write(tmp_path, {"rps": entry}))
+    assert results == [Result("rps", ok, detail)]
+    assert heard == [b"OUTP 0\n", b"OUTP?\n"] * len(answers)
+
+
+def test_contactors_are_told_when_the_converters_have_been(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    def hears(name: str, pause_s: float) -> Callable[[bytes, int], bytes]:
+        def answer(request: bytes, _: int) -> bytes:
+            time.sleep(pause_s)
+            order.append(name)
+            return request
+
+        return answer
+
+    with serial_device(hears("relays", 0.0)) as relays, serial_device(hears("dab_a", 0.1)) as converter:
+        entries = {"relays": serial_entry(relays.port, stage=1), "dab_a": serial_entry(converter.port)}
+        results = safe_state(write(tmp_path, entries))
+    assert order == ["dab_a", "relays"]
+    assert [result.device for result in results] == ["relays", "dab_a"]
+
+
 def test_the_last_frame_arrives_though_nothing_answers(tmp_path: Path) -> None:
     heard: list[bytes] = []
 

@@ -168,7 +168,9 @@ async def test_safe_frames_switch_the_output_off() -> None:
         entry = bus.safe_frames()["rps"]
         assert isinstance(entry, dict)
         assert (entry["kind"], entry["port"]) == ("tcp", f"127.0.0.1:{supply.port}")
-        assert [bytes.fromhex(frame["send"]) for frame in entry["frames"]] == [b"OUTP 0\n"]
+        (frame,) = entry["frames"]
+        assert bytes.fromhex(frame["send"]) == b"OUTP 0\nOUTP?\n"  # the command, and what shows that it was obeyed
+        assert (frame["expect"], frame["reading"]) == (None, 0.0)
 
 
 async def test_no_command_leaves_for_a_read_only_instrument() -> None:
