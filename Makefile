@@ -30,9 +30,10 @@ lint: $(VENV)/.dev
 	$(BIN)/lint-imports
 	$(BIN)/pyright
 
+# What needs the machine to itself (real processes, real time) runs alone and without the tracer.
 unit: $(VENV)/.dev
-	$(BIN)/pytest --cov --cov-report=
-	$(BIN)/coverage combine -q || true
+	$(BIN)/pytest -m "not system" -n 2 --cov --cov-report=
+	$(BIN)/pytest -m system
 	$(BIN)/coverage report
 
 bench: $(VENV)/.dev

@@ -16,6 +16,7 @@ def start(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-m", "tests.unit.shared.stress", *arguments], stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.system  # counts what readers manage in a given time
 def test_readers_never_see_a_torn_image(tmp_path: Path) -> None:
     path = str(tmp_path / "image")
     first = start("writer", path)
