@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from gateway.errors import ConfigError, Problem
 from gateway.protocols import lint, model
 from gateway.protocols.build import TrackView, tracks
+from gateway.protocols.salvage import further_mistakes
 from gateway.toml_lines import LineIndex, join, load_toml, unknown_key
 
 if TYPE_CHECKING:
@@ -67,7 +68,9 @@ def load_protocol(path: Path, name: str | None = None) -> ChargeProtocol:
     try:
         document = model.ProtocolFile.model_validate(table)
     except ValidationError as error:
-        raise ConfigError(_in_order([_problem(detail, index) for detail in error.errors()])) from error
+        found = [_problem(detail, index) for detail in error.errors()]
+        further = [index.problem(key, text) for key, text in further_mistakes(table, error.errors())]
+        raise ConfigError(_in_order(found + further)) from error
     problems = [index.problem(key, text) for key, text in lint.mistakes(document)]
     if problems:
         raise ConfigError(_in_order(problems))

@@ -26,8 +26,8 @@ STAND_IN = Pack("", math.nan, math.nan)
 """A pack of which nothing is known."""
 
 
-def mistakes(document: model.ProtocolFile) -> list[tuple[str, str]]:
-    """All mistakes as (key, text)."""
+def mistakes(document: model.ProtocolFile, *, alone: bool = False) -> list[tuple[str, str]]:
+    """All mistakes as (key, text); with `alone` only those that each part of the file shows by itself."""
     found: list[tuple[str, str]] = []
 
     def report(key: str, text: str) -> None:
@@ -39,7 +39,7 @@ def mistakes(document: model.ProtocolFile) -> list[tuple[str, str]]:
     _check_track_names(document, report)
     for track in tracks(document):
         program = Builder(STAND_IN, defaults, report).program(document, track)
-        if not found:
+        if not found and not alone:
             check_program(program, track, report)
     return list(dict.fromkeys(found))
 
