@@ -29,8 +29,10 @@ from gateway.field.toml_reader import TableReader, as_list, shown
 from gateway.toml_lines import load_toml
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from gateway.errors import Problem
     from gateway.toml_lines import LineIndex
 
 __all__ = ["DeviceMap", "Identity", "MapPoint", "PointTemplate", "ScanClass", "WriteBlock", "load_map", "schema"]
@@ -43,6 +45,10 @@ _REGISTER_IDENTITY_KEYS = ("register", "address", "type", "order", "equals", "on
 _QUERY_IDENTITY_KEYS = ("query", "matches")
 _BLOCK_KEYS = ("name", "points", "heartbeat")
 
+_POINT_KEY = re.compile(r"point\[(\d+)\]")
+_APART = ("device.source", "device.verified", "device.vendor", "device.model", "device.identity", "device.timeout_s")
+"""Keys whose mistakes change nothing about the points."""
+
 
 def load_map(path: Path, name: str | None = None) -> DeviceMap:
     """The device map in a file; its id is the file's stem. `name` is the file name to be used in problems.
@@ -52,11 +58,24 @@ def load_map(path: Path, name: str | None = None) -> DeviceMap:
     table, index = load_toml(path, name)
     root = TableReader(table, "", index)
     device_map = _read(root, path.stem, index)
-    if not root.problems:
-        root.problems += check(device_map, index)
+    broken = _broken_points(root.problems)
+    if broken is not None:
+        root.problems += check(device_map, index, broken)
     if root.problems:
         raise ConfigError(sorted(root.problems, key=lambda problem: (problem.line, problem.key)))
     return device_map
+
+
+def _broken_points(problems: Sequence[Problem]) -> set[int] | None:
+    """The numbers of the [[point]] tables that are not well-formed; None when more than these cannot be trusted."""
+    found: set[int] = set()
+    for problem in problems:
+        table = _POINT_KEY.match(problem.key)
+        if table is not None:
+            found.add(int(table[1]))
+        elif not problem.key.startswith(_APART):
+            return None
+    return found
 
 
 def _read(root: TableReader, map_id: str, index: LineIndex) -> DeviceMap:

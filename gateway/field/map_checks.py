@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.device_roles import ROLE_POINTS, role_point
@@ -9,35 +10,44 @@ from gateway.field.map_model import INTEGER_LIMITS, MAX_ADDRESS, DeviceMap, MapP
 from gateway.points import Access, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from gateway.errors import Problem
     from gateway.toml_lines import LineIndex
 
 
-def check(device_map: DeviceMap, index: LineIndex) -> list[Problem]:
-    """Every problem of a map whose tables are well-formed one by one."""
-    return [
-        *_names(device_map, index),
-        *_places(device_map, index),
-        *_roles(device_map, index),
-        *_missing(device_map, index),
-        *_written(device_map, index),
-        *_readbacks(device_map, index),
-        *_blocks(device_map, index),
-    ]
+def check(device_map: DeviceMap, index: LineIndex, broken: Collection[int] = ()) -> list[Problem]:
+    """Every problem of a map whose tables are well-formed one by one, but for the `broken` [[point]] tables.
+
+    These are left out, and with them what can be judged only when all points are known.
+    """
+    sound = _Sound(device_map, frozenset(broken))
+    found = [*_names(sound, index), *_places(sound, index), *_roles(sound, index), *_written(sound, index)]
+    if not broken:
+        found += [*_missing(device_map, index), *_readbacks(sound, index), *_blocks(sound, index)]
+    return found
 
 
-def _all(device_map: DeviceMap) -> Iterator[tuple[int, PointTemplate, MapPoint]]:
-    """Each point at its greatest expansion, with the number of its [[point]]."""
-    for number, template in enumerate(device_map.templates):
-        for point in template.expand(template.maximum):
-            yield number, template, point
+@dataclass(frozen=True, slots=True)
+class _Sound:
+    """A map without those of its [[point]] tables that are not well-formed; the others keep their numbers."""
+
+    map: DeviceMap
+    broken: frozenset[int]
+
+    @property
+    def templates(self) -> Iterator[tuple[int, PointTemplate]]:
+        return ((number, template) for number, template in enumerate(self.map.templates) if number not in self.broken)
+
+    @property
+    def points(self) -> Iterator[tuple[int, PointTemplate, MapPoint]]:
+        """Each point at its greatest expansion, with the number of its [[point]]."""
+        return ((number, template, point) for number, template in self.templates for point in template.expand(template.maximum))
 
 
-def _names(device_map: DeviceMap, index: LineIndex) -> Iterator[Problem]:
+def _names(sound: _Sound, index: LineIndex) -> Iterator[Problem]:
     seen: dict[str, int] = {}
-    for number, _, point in _all(device_map):
+    for number, _, point in sound.points:
         first = seen.setdefault(point.name, number)
         if first != number:
             line = index.line(f"point[{first}].name")
@@ -45,11 +55,12 @@ def _names(device_map: DeviceMap, index: LineIndex) -> Iterator[Problem]:
             return
 
 
-def _places(device_map: DeviceMap, index: LineIndex) -> Iterator[Problem]:
+def _places(sound: _Sound, index: LineIndex) -> Iterator[Problem]:
     """Overlaps, and values that reach beyond the last register."""
+    device_map = sound.map
     taken: dict[tuple[str, int], tuple[int, MapPoint]] = {}
     reported: set[int] = set()
-    for number, _, point in _all(device_map):
+    for number, _, point in sound.points:
         if device_map.language not in {"modbus", "orion"} or number in reported:
             continue
         table = point.register if device_map.language == "modbus" else point.request
@@ -76,9 +87,10 @@ def _share(one: MapPoint, other: MapPoint) -> bool:
     return (one.address, one.type, one.order) == (other.address, other.type, other.order)
 
 
-def _roles(device_map: DeviceMap, index: LineIndex) -> Iterator[Problem]:
+def _roles(sound: _Sound, index: LineIndex) -> Iterator[Problem]:
     """Canonical names must mean what the role says."""
-    for number, template in enumerate(device_map.templates):
+    device_map = sound.map
+    for number, template in sound.templates:
         point = template.point
         canonical = role_point(device_map.role, point.name)
         if canonical is None:
@@ -108,9 +120,9 @@ def _missing(device_map: DeviceMap, index: LineIndex) -> Iterator[Problem]:
             yield index.problem("device.role", text)
 
 
-def _written(device_map: DeviceMap, index: LineIndex) -> Iterator[Problem]:
+def _written(sound: _Sound, index: LineIndex) -> Iterator[Problem]:
     """What may be written can be written: writable register, safe value in range, range within the type."""
-    for number, template in enumerate(device_map.templates):
+    for number, template in sound.templates:
         point = template.point
         if not point.writable or point.low is None or point.high is None:
             continue
@@ -129,17 +141,17 @@ def _written(device_map: DeviceMap, index: LineIndex) -> Iterator[Problem]:
                 yield index.problem(f"{at}.range", text)
 
 
-def _readbacks(device_map: DeviceMap, index: LineIndex) -> Iterator[Problem]:
-    names = {point.name for _, _, point in _all(device_map)} | {t.point.name for t in device_map.templates}
-    for number, template in enumerate(device_map.templates):
+def _readbacks(sound: _Sound, index: LineIndex) -> Iterator[Problem]:
+    names = {point.name for _, _, point in sound.points} | {template.point.name for _, template in sound.templates}
+    for number, template in sound.templates:
         readback = template.point.readback
         if readback is not None and readback not in names:
             yield index.problem(f"point[{number}].readback", f"there is no point '{readback}'")
 
 
-def _blocks(device_map: DeviceMap, index: LineIndex) -> Iterator[Problem]:
-    points = {point.name: point for _, _, point in _all(device_map)}
-    owner: dict[str, str] = {}
+def _blocks(sound: _Sound, index: LineIndex) -> Iterator[Problem]:
+    points = {point.name: point for _, _, point in sound.points}
+    device_map, owner = sound.map, dict[str, str]()
     for number, block in enumerate(device_map.write_blocks):
         at = f"write_block[{number}].points"
         known: list[MapPoint] = []
