@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
-from gateway import cycle, data, derived, gate, guard, process_points, published, sequence
+from gateway import cycle, derived, gate, guard, process_points, published, sequence
 from gateway.clock import SystemClock
 from gateway.commands import CONTROL
 from gateway.control_socket import ControlServer
@@ -135,7 +135,7 @@ class Control:
         self._journal = journal = Journal(paths.journal, clock)
         self._points = site_points(loaded)
         self._table = table = Table(self._points, site.aliases, clock)
-        self._protocols = library(data.protocols_dir())
+        self._protocols = library(*loaded.protocol_folders)
         self._derived = Derived(site, table, clock, journal.load("counters"))
         ports = _ports(loaded, paths)
         self._bus = bus = FieldBus(loaded.field, table.claim, clock, on_block=self._on_block, resolve_port=ports.resolve)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 from rich.markup import escape
 
-from gateway import config, data, paths, safe_state
+from gateway import config, paths, safe_state
 from gateway.app import probe_alone, site_points
 from gateway.cli.output import Exit, Json, User, ask, complain, fail, fail_config, grid, out, print_json, say, short
 from gateway.cli.run import OwnState, SiteFile, load
@@ -43,10 +43,10 @@ class SchemaOf(StrEnum):
 
 @app.command()
 def check(site: SiteFile, as_json: Json = False) -> None:
-    """Check a site file, every device map it uses and the shipped protocols; names every problem at once."""
+    """Check a site file, every device map it uses, its own and the shipped protocols; names every problem at once."""
     loaded = load(site, as_json=as_json)
     try:
-        protocols = library(data.protocols_dir())
+        protocols = library(*loaded.protocol_folders)
     except ConfigError as error:
         fail_config(error, as_json=as_json)
     problems = [

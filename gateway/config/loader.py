@@ -31,10 +31,14 @@ SCAN_RANGE_S = (0.02, 10.0)
 
 @dataclass(frozen=True, slots=True)
 class LoadedSite:
-    """A site file that may be used: the resolved site, and the settings of its field."""
+    """A site file that may be used: the resolved site, the settings of its field, and where its protocols are.
+
+    A protocol in an earlier folder replaces one of the same file name in a later folder.
+    """
 
     site: Site
     field: FieldConfig
+    protocol_folders: tuple[Path, ...]
 
 
 def load(path: Path, *, map_dirs: Sequence[Path] = (), protocol_dirs: Sequence[Path] = (), name: str | None = None) -> LoadedSite:
@@ -49,13 +53,14 @@ def load(path: Path, *, map_dirs: Sequence[Path] = (), protocol_dirs: Sequence[P
     maps = _maps(draft, map_files)
     cells = {entry.table.battery: entry.table.cells for entry in draft.strings if entry.table is not None}
     found = _check(draft, maps, cells)
-    protocols = _files([*protocol_dirs, path.parent / "protocols", data.protocols_dir()])
+    folders = (*protocol_dirs, path.parent / "protocols", data.protocols_dir())
+    protocols = _files(folders)
     services.check(draft, protocols)
     _raise(draft.problems)
     used = [path, *(map_files[device_map] for device_map in sorted(maps))]
     site, field = build(draft, found, cells, _digest(used))
     _raise(services.check_runs(draft, site, protocols))
-    return LoadedSite(site, field)
+    return LoadedSite(site, field, folders)
 
 
 def schema() -> dict[str, Any]:

@@ -78,11 +78,18 @@ def load_protocol(path: Path, name: str | None = None) -> ChargeProtocol:
     return ChargeProtocol(document.id or path.stem, document, index, digest)
 
 
-def library(folder: Path) -> dict[str, ChargeProtocol]:
-    """All protocols in a folder by id. Raises ConfigError with the problems of all files, and for an id used twice."""
+def library(*folders: Path) -> dict[str, ChargeProtocol]:
+    """All protocols in some folders by id; a file replaces those of the same name in later folders.
+
+    Raises ConfigError with the problems of all files, and for an id used twice.
+    """
+    files: dict[str, Path] = {}
+    for folder in folders:
+        for path in folder.glob("*.toml"):
+            files.setdefault(path.stem, path)
     found: dict[str, ChargeProtocol] = {}
     problems: list[Problem] = []
-    for path in sorted(folder.glob("*.toml")):
+    for _, path in sorted(files.items()):
         try:
             protocol = load_protocol(path)
         except ConfigError as error:

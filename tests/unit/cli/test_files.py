@@ -59,6 +59,14 @@ class TestCheck:
         assert {"file", "line", "key", "text"} == set(found["problems"][0])
         assert found["problems"][0]["key"] == "site.scan"
 
+    def test_protocols_beside_the_site_file_are_checked_too(self, tmp_path: Path) -> None:
+        (tmp_path / "protocols").mkdir()
+        (tmp_path / "protocols" / "own.toml").write_text('title = "Own"\n')
+        (tmp_path / "site.toml").write_text(SITE.read_text())
+        result = cli("check", tmp_path / "site.toml")
+        assert result.exit_code == 2
+        assert "own.toml:1: chemistry: is missing" in result.stderr.replace("\n", "")
+
     @pytest.mark.parametrize("verb", ["check", "points", "probe", "safe-state", "run"])
     def test_a_file_that_does_not_exist(self, tmp_path: Path, verb: str) -> None:
         result = cli(verb, tmp_path / "none.toml")

@@ -210,6 +210,16 @@ def test_an_id_may_be_used_by_one_file_only(tmp_path: Path) -> None:
         library(tmp_path)
 
 
+def test_a_protocol_of_ones_own_replaces_the_one_of_the_same_file_name(tmp_path: Path) -> None:
+    for folder, titles in (("own", {"a": "mine"}), ("shipped", {"a": "theirs", "b": "theirs"})):
+        (tmp_path / folder).mkdir()
+        for name, title in titles.items():
+            text = HEAD.replace(HEAD.splitlines()[0], f'title = "{title}"') + REST
+            (tmp_path / folder / f"{name}.toml").write_text(text)
+    found = library(tmp_path / "own", tmp_path / "not_there", tmp_path / "shipped")
+    assert {key: protocol.title for key, protocol in found.items()} == {"a": "mine", "b": "theirs"}
+
+
 def test_the_schema_knows_every_step_kind_and_the_short_forms() -> None:
     found = schema()
     assert set(found["properties"]) >= {"title", "chemistry", "step", "track", "limits", "finally", "parameters"}
