@@ -27,6 +27,8 @@ _COUNT_MAX = 2**63 - 1
 """Ids of events are signed 64-bit numbers in the journal."""
 _OPERATOR_LEASE_S = 60.0
 """Real seconds that a setpoint written by hand stays without being written again."""
+_LEASE_MAX_S = 600.0
+"""The longest that may be asked for: nobody who has gone away holds a converter for longer."""
 
 
 class Handlers:
@@ -164,6 +166,10 @@ class Handlers:
         lease_s = args.get("lease_s", _OPERATOR_LEASE_S)
         if isinstance(lease_s, bool) or not isinstance(lease_s, int | float):
             return _answer(Verdict(Code.INVALID, f"a lease is a number of seconds, got {lease_s!r}"))
+        if lease_s > _LEASE_MAX_S:
+            return _answer(
+                Verdict(Code.INVALID, f"a lease lasts {_LEASE_MAX_S:g} s at most, got {lease_s:g} s; renew it by writing again")
+            )
         command = Command(
             target=target,
             values={name.removeprefix(target + "."): float(value)},

@@ -250,7 +250,7 @@ class TestWrite:
         bench.gate.tick()
         assert bench.gate.owner("string.A.converter") == ""
 
-    @pytest.mark.parametrize("lease_s", ["long", True, None, 0.0, -1.0, float("nan")])
+    @pytest.mark.parametrize("lease_s", ["long", True, None, 0.0, -1.0, float("nan"), 601.0, float("inf")])
     async def test_a_lease_that_makes_no_sense_is_refused(self, bench: Bench, lease_s: object) -> None:
         assert (await bench.write("string.A.converter.voltage_setpoint", 14.4, lease_s=lease_s))[0] == "invalid"
         assert bench.writer.log == []
