@@ -37,9 +37,9 @@ class Inputs:
 
     `bus_armed`: the bus has settled, its window and the grid converter's protection are watched. `faults_armed`: a
     latched converter fault is a cause; not so while the start sequence may reset it. `telemetry_armed`: a device that
-    was never heard counts as lost. `stop`: STOP is pressed. `commanded_off`: the string's converter was last told to be
-    off. `stepping`: a command changed the converter's current a moment ago. `demands`: ids of the strings whose trip
-    demands that of the site.
+    was never heard counts as lost. `stop`: STOP is pressed. `commanded_off`: the string's converter, or without one its
+    contactor, was last told to be off. `contactor_closed`: its contactor was last told to be closed. `stepping`: a command
+    changed the converter's current a moment ago. `demands`: ids of the strings whose trip demands that of the site.
     """
 
     bus_armed: bool = False
@@ -47,6 +47,7 @@ class Inputs:
     telemetry_armed: bool = False
     stop: bool = False
     commanded_off: bool = False
+    contactor_closed: bool = False
     stepping: bool = False
     demands: frozenset[str] = frozenset()
 

@@ -18,7 +18,7 @@ from gateway.errors import DeviceRefused, FieldError
 from gateway.gate_drive import Line, SafeDrive, Writer, mismatches
 from gateway.gate_records import JournalLike, Records
 from gateway.gate_rules import Holder, Situation, judge
-from gateway.gate_targets import SITE, Target, targets, targets_of
+from gateway.gate_targets import GRID, SITE, Target, targets, targets_of
 from gateway.points import Kind, Point
 
 if TYPE_CHECKING:
@@ -91,9 +91,7 @@ class CommandGate:
         }
         for drive in self._drives.values():
             drive.on_attempt, drive.on_change = self._note_safe, self._publish
-            if drive.target.scope == SITE:
-                drive.after = tuple(other for other in self._drives.values() if other.target.scope != SITE)
-                drive.quiet = self._converters_are_quiet
+            self._put_in_order(drive)
         self._trips: dict[str, str] = {}
         self._no_charge: dict[str, str] = {}
         self._holders: dict[str, Holder] = {}
@@ -158,12 +156,26 @@ class CommandGate:
             return False
         return True
 
+    def _put_in_order(self, drive: SafeDrive) -> None:
+        """What goes first: converters, then the grid converter; a contactor opens after what can take its current away."""
+        target = drive.target
+        if target.scope == SITE:
+            drive.after = tuple(other for other in self._drives.values() if other.target.device.role is DeviceRole.DCDC)
+            drive.quiet = self._converters_are_quiet
+        elif target.string is not None and target.is_contactor:
+            converter = f"{target.scope}.converter" if target.string.converter is not None else ""
+            first = self._drives.get(converter or GRID)
+            drive.after = (first,) if first is not None else ()
+            if converter:
+                drive.quiet = lambda: self._carries_nothing(converter)
+
     def _converters_are_quiet(self) -> bool:
         """True when every string's converter says that it carries no current; one that is silent may carry some."""
-        snapshot = self._view()
-        targets = [target for target in self._targets.values() if target.device.role is DeviceRole.DCDC]
-        currents = [snapshot.number(f"{target.name}.battery_current") for target in targets]
-        return all(current is not None and abs(current) < NO_CURRENT_A for current in currents)
+        return all(self._carries_nothing(name) for name, t in self._targets.items() if t.device.role is DeviceRole.DCDC)
+
+    def _carries_nothing(self, converter: str) -> bool:
+        current_A = self._view().number(f"{converter}.battery_current")
+        return current_A is not None and abs(current_A) < NO_CURRENT_A
 
     # Requests
 

@@ -29,7 +29,8 @@ ATTEMPT_TIMEOUT_S = 3.0
 """Real seconds after which one attempt is given up; a transport's own time-outs are shorter."""
 
 ORDER_WAIT_S = 0.5
-"""Real seconds for which the grid converter waits for the strings' converters to be told first, and no longer."""
+"""Real seconds for which the grid converter waits for the strings' converters to be told first, and a contactor for what can take
+its current away; no longer."""
 
 QUIET_WAIT_S = 0.8
 """Real seconds from the first demand for which it waits until they carry no current, and no longer: a ramp of 0.5 s, a write and

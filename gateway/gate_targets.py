@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 SITE = "site"
 """The scope of what belongs to no string, and of a trip of everything."""
 
+GRID = "grid"
+"""The target of the converter to the grid."""
+
 CLOSED = "closed"
 """The one role point of a contactor target: 1 closed, 0 open."""
 
@@ -72,10 +75,15 @@ class Target:
         return all(name in self.safe_values and value == self.safe_values[name] for name, value in values.items())
 
     @property
+    def is_contactor(self) -> bool:
+        """True for a string's contactor."""
+        return CLOSED in self.device_names
+
+    @property
     def telemetry(self) -> tuple[str, ...]:
         """Points that must be good before the target may be energised."""
         if self.string is None:
-            return ("grid.voltage", "grid.current") if self.name == "grid" else ()
+            return ("grid.voltage", "grid.current") if self.name == GRID else ()
         battery, converter = f"{self.string.prefix}.battery", f"{self.string.prefix}.converter"
         cells = (f"{battery}.cell_voltage_max", f"{battery}.cell_voltage_min", f"{battery}.current")
         if self.device.role is not DeviceRole.DCDC:

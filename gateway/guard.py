@@ -131,11 +131,13 @@ class Guard:
         bus_armed = live and self.arming.bus and self._gate.energised("grid")
         if scope.string is None:
             return Inputs(bus_armed=bus_armed, telemetry_armed=self.arming.telemetry, stop=stop, demands=self._demands)
-        now_s, converter = self._clock.monotonic(), f"{scope.name}.converter"
+        now_s, converter, contactor = self._clock.monotonic(), f"{scope.name}.converter", f"{scope.name}.contactor"
+        moved_by = converter if scope.string.converter is not None else contactor
         return Inputs(
             faults_armed=live and self.arming.converter_faults and now_s >= self._faults_excused_s[scope.name],
             telemetry_armed=self.arming.telemetry,
-            commanded_off=not self._gate.energised(converter),
+            commanded_off=not self._gate.energised(moved_by),
+            contactor_closed=self._gate.energised(contactor),
             stepping=now_s - self._gate.stepped_s(converter) <= scope.settle_s,
         )
 

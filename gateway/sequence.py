@@ -119,6 +119,8 @@ class Sequence:
         self._tasks: dict[asyncio.Task[str], Action] = {}
         self._sink = claim([point.name for point in points(site)], OWNER)
         self._shown: dict[str, float | str] = {}
+        self.hold: Callable[[], str] = str
+        """Why the site must not be energised yet, whatever the plant says; an empty text when nothing holds it."""
         self._publish()
 
     @property
@@ -145,10 +147,14 @@ class Sequence:
         return None
 
     def start(self, origin: Origin) -> Verdict:
-        """Start the site, from STOPPED or FAULT."""
+        """Start the site, from STOPPED or FAULT; on a site that is up, connect the strings whose trip has been reset."""
         tripped = self._gate.trip_reason(plant.SITE)
         if tripped:
             return self._answer(Code.TRIPPED, f"the site is tripped, reset it first: {tripped}", origin)
+        waiting = rules.unconnected(self._state)
+        if waiting:
+            self._show(rules.connect(self._state))
+            return self._answer(Code.ACCEPTED, f"to be connected again: string {', '.join(waiting)}", origin)
         if self.state not in {SiteState.STOPPED, SiteState.FAULT}:
             return self._answer(Code.WRONG_STATE, f"the site cannot be started in state {self.state.name.lower()}", origin)
         self._abandon()
@@ -168,7 +174,8 @@ class Sequence:
     async def cycle(self) -> None:
         """Once per control cycle: look, decide, begin what is to be done. Never waits for a device."""
         now_s = self._clock.monotonic()
-        state, actions = rules.advance(self._state, self._lookout.look(self._view(), self._gate, self._outcomes), now_s)
+        facts = self._lookout.look(self._view(), self._gate, self._outcomes, self.hold())
+        state, actions = rules.advance(self._state, facts, now_s)
         if state.site is SiteState.FAULT and self._state.site is not SiteState.FAULT:
             self._abandon()
         self._show(state)
@@ -201,6 +208,8 @@ class Sequence:
             self._gate.make_safe(plant.SITE)
         elif action.deed is Deed.RELEASE:
             self._gate.release(f"string.{action.string}.converter", OWNER)
+        elif action.deed is Deed.DISCONNECT:
+            self._gate.release(f"string.{action.string}.contactor", OWNER)
         else:
             task = asyncio.get_running_loop().create_task(_in_time(self._do(action)))
             self._tasks[task] = action
@@ -224,6 +233,8 @@ class Sequence:
 
     async def _do(self, action: Action) -> str:
         """Carry out a deed; why it failed, or nothing."""
+        if action.deed is Deed.CONNECT:
+            return await self._write(f"string.{action.string}.contactor", {"closed": 1.0}, confirm=True)
         target = plant.GRID if action.string is None else f"string.{action.string}.converter"
         device = self._site.device_at(target)
         if device is None:

@@ -61,6 +61,9 @@ class _Watched:
     reported: tuple[str, ...] = ()
     reports_faults: bool = False
     transient_mask: int = 0
+    contactor: str = ""
+    """The point that shows whether the string's contactor is closed; empty without a contactor."""
+    cells: int = 0
 
 
 class Lookout:
@@ -78,11 +81,13 @@ class Lookout:
             self._flags = _symbols(site, device, "fault_flags")
         self._grid_needed = tuple(f"{GRID}.{name}" for name in names)
 
-    def look(self, snapshot: Snapshot, gate: GateView, outcomes: Mapping[tuple[Deed, str | None], Outcome]) -> Facts:
+    def look(
+        self, snapshot: Snapshot, gate: GateView, outcomes: Mapping[tuple[Deed, str | None], Outcome], held: str = ""
+    ) -> Facts:
         """Everything that the rules look at, from one snapshot."""
         strings = tuple(_string_facts(watched, snapshot, gate) for watched in self._strings)
         if not self._grid:
-            return Facts(strings=strings, grid=False, tripped=gate.trip_reason(SITE), outcomes=outcomes)
+            return Facts(strings=strings, grid=False, tripped=gate.trip_reason(SITE), held=held, outcomes=outcomes)
         faults = self._faults(_word(snapshot, f"{GRID}.fault_flags"))
         return Facts(
             strings=strings,
@@ -92,6 +97,8 @@ class Lookout:
             grid_missing=_missing(snapshot, self._grid_needed),
             output=snapshot.number(f"{GRID}.output") == 1.0,
             voltage_V=snapshot.number(f"{GRID}.voltage"),
+            voltage_age_s=snapshot.age_s(f"{GRID}.voltage"),
+            held=held,
             settled_low_V=self._low_V,
             settled_high_V=self._high_V,
             protection=", ".join(name for name in faults if name not in INFORMING_FLAGS and name != _WATCHDOG_FLAG),
@@ -117,9 +124,12 @@ def _watched(site: Site, string: StringSpec) -> _Watched:
     # What is read seldom comes late after a start; the guard trips on what it does not know.
     bms = site.device(string.battery)
     needed += [f"{battery}.{name}" for name in ("fault_count", "fault_flags") if bms is not None and name in bms.points]
+    contactor = string.feedback or string.contactor or ""
+    needed += [contactor] if contactor else []
     device = site.device(string.converter) if string.converter is not None else None
     if device is None:
-        return _Watched(id=string.id, prefix=string.prefix, converter="", needed=tuple(needed))
+        own = tuple(needed)
+        return _Watched(id=string.id, prefix=string.prefix, converter="", needed=own, contactor=contactor, cells=string.cells)
     reported = tuple(f"{converter}.{name}" for name in ("faults_live", "faults_latched", "state") if name in device.points)
     symbols = _symbols(site, device, "faults_latched")
     return _Watched(
@@ -131,16 +141,24 @@ def _watched(site: Site, string: StringSpec) -> _Watched:
         reported=reported,
         reports_faults={"faults_live", "faults_latched"} <= device.points and "reset" in device.writable,
         transient_mask=sum(1 << bit for bit, name in symbols.items() if name in TRANSIENT_FAULTS),
+        contactor=contactor,
+        cells=string.cells,
     )
 
 
 def _string_facts(watched: _Watched, snapshot: Snapshot, gate: GateView) -> StringFacts:
     converter = watched.converter
+    closed = snapshot.number(watched.contactor) if watched.contactor else None
+    cell_V = snapshot.number(f"{watched.prefix}.battery.cell_voltage_mean") if watched.contactor else None
     return StringFacts(
         id=watched.id,
         converter=bool(converter),
         tripped=gate.trip_reason(watched.prefix),
         safe=gate.confirmed_safe(watched.prefix),
+        contactor=bool(watched.contactor),
+        closed=None if closed is None else closed != 0.0,
+        cells=watched.cells,
+        pack_V=None if cell_V is None else cell_V * watched.cells,
         missing=_missing(snapshot, watched.needed),
         conflict=watched.conflict,
         faults_age_s=max((snapshot.age_s(name) for name in watched.reported), default=math.inf),

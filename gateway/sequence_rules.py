@@ -1,7 +1,10 @@
 """The start and stop sequence of the site: a pure state machine.
 
-    SAFE_OUTPUTS -> MONITOR -> PROTECT -> ENERGISE -> SETTLE -> RESET_CONVERTERS -> READY
+    SAFE_OUTPUTS -> MONITOR -> PROTECT (-> CONNECT) -> ENERGISE -> SETTLE -> RESET_CONVERTERS -> READY
     any state but STOPPED -> STOPPING -> STOPPED          a trip of the site, or a start that fails -> FAULT
+
+CONNECT is passed where a string has a contactor: it closes before the grid converter is switched on (see bus_connection), and
+opens after it has been switched off.
 
 The grid converter takes the site along: where it does not answer, everything waits. A string only takes itself along
 (see string_sequence). Starting the grid converter makes a transient on the bus that halts the strings' converters, which
@@ -14,11 +17,14 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from gateway.bus_connection import obstacle
 from gateway.sequence_state import BUS_UP, CONFIGURING, Action, Deed, Facts, Phase, SiteState, State, initial
 from gateway.string_sequence import RETRY_S, advance_string
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from gateway.sequence_state import StringFacts
 
 PATIENCE_S = 5.0
 """Real seconds for which the site waits for a string in each state before it goes on without it."""
@@ -32,6 +38,9 @@ SETTLED_S = 0.5
 SETTLE_WITHIN_S = 10.0
 BUS_ARMED_AFTER_S = 1.0
 """The bus window is watched from this long after the bus has settled (real seconds)."""
+
+CONNECT_PATIENCE_S = 10.0
+"""The same for a string that cannot be connected yet: 2 mF bleed from 28 V to 5 V within 2 s, a larger bus takes longer."""
 
 ENERGISE_ATTEMPTS = 3
 COMMANDED_WITHIN_S = 2.0
@@ -69,6 +78,17 @@ def start(state: State, now_s: float) -> State:
     return initial(tuple(state.strings), now_s, by_operator=True)
 
 
+def unconnected(state: State) -> tuple[str, ...]:
+    """Strings that wait, on a site that is up, for a start to connect them."""
+    up = state.site is SiteState.READY
+    return tuple(name for name, own in state.strings.items() if up and own.phase is Phase.CONNECT and not own.asked)
+
+
+def connect(state: State) -> State:
+    """A start asked for by a person on a site that is up: what was reset may be connected again."""
+    return replace(state, strings={name: replace(own, asked=True) for name, own in state.strings.items()})
+
+
 def stop(state: State, now_s: float) -> State:
     """An ordered stop."""
     stopping = _to(state, SiteState.STOPPING, now_s, "current to zero")
@@ -93,7 +113,11 @@ def _advance_strings(state: State, facts: Facts, now_s: float) -> Step:
     strings = dict(state.strings)
     actions: list[Action] = []
     for own in facts.strings:
-        strings[own.id], wanted = advance_string(strings[own.id], own, facts.outcomes, now_s, state.site)
+        closing = any(other.phase is Phase.CLOSING for other in strings.values())
+        why = "another string is being connected" if closing else obstacle(own, facts) if own.contactor else ""
+        strings[own.id], wanted = advance_string(
+            strings[own.id], own, facts.outcomes, now_s, state.site, obstacle=why, bus_age_s=facts.voltage_age_s
+        )
         actions.extend(wanted)
     return replace(state, strings=strings), tuple(actions)
 
@@ -131,6 +155,8 @@ def _monitor(state: State, facts: Facts, now_s: float) -> Step:
     waiting = _waits_for(state, now_s, Phase.MONITOR, patience_s=MONITOR_PATIENCE_S)
     if waiting:
         return replace(state, reason="; ".join(waiting)), ()
+    if facts.held:
+        return replace(state, reason=facts.held), ()
     return _to(state, SiteState.PROTECT, now_s, "protective settings are being written"), ()
 
 
@@ -147,7 +173,22 @@ def _protect(state: State, facts: Facts, now_s: float) -> Step:
     waiting = _waits_for(state, now_s, Phase.PROTECT)
     if waiting:
         return replace(state, reason="; ".join(waiting)), ()
-    return replace(_to(state, SiteState.ENERGISE, now_s, "the bus is being switched on"), attempts=0), ()
+    if any(own.phase in {Phase.CONNECT, Phase.CLOSING} for own in state.strings.values()):
+        return _to(state, SiteState.CONNECT, now_s, "batteries are being connected to the bus"), ()
+    return _to_energise(state, now_s), ()
+
+
+def _to_energise(state: State, now_s: float) -> State:
+    return replace(_to(state, SiteState.ENERGISE, now_s, "the bus is being switched on"), attempts=0)
+
+
+def _connect(state: State, facts: Facts, now_s: float) -> Step:
+    del facts
+    waiting = _waits_for(state, now_s, Phase.CONNECT, patience_s=CONNECT_PATIENCE_S)
+    waiting += _waits_for(state, now_s, Phase.CLOSING, patience_s=math.inf)  # never energised under a moving contactor
+    if waiting:
+        return replace(state, reason="; ".join(waiting)), ()
+    return _to_energise(state, now_s), ()
 
 
 def _energise(state: State, facts: Facts, now_s: float) -> Step:
@@ -239,11 +280,17 @@ def _stop_confirm(state: State, facts: Facts, now_s: float) -> Step:
 
 
 def _stop_bus(state: State, facts: Facts, now_s: float) -> Step:
-    if not facts.grid_safe and now_s - state.stopping_since_s < GRID_OFF_WITHIN_S:
+    late = [] if facts.grid_safe else ["the grid converter has not confirmed that it is off"]
+    late += [f"the contactor of string {own.id} has not confirmed that it is open" for own in facts.strings if _is_closed(own)]
+    if late and now_s - state.stopping_since_s < GRID_OFF_WITHIN_S:
         return state, ()
-    reason = "stopped" if facts.grid_safe else "stopped, but the grid converter has not confirmed that it is off"
+    reason = f"stopped, but {', '.join(late)}" if late else "stopped"
     stopped = _to(state, SiteState.STOPPED, now_s, reason)
     return replace(stopped, strings=initial(tuple(state.strings), now_s).strings), ()
+
+
+def _is_closed(own: StringFacts) -> bool:
+    return own.contactor and not own.safe
 
 
 def _stop_step(state: State, step: Deed, reason: str, now_s: float) -> State:
@@ -270,6 +317,7 @@ _RULES: Mapping[SiteState, Callable[[State, Facts, float], Step]] = {
     SiteState.SAFE_OUTPUTS: _safe_outputs,
     SiteState.MONITOR: _monitor,
     SiteState.PROTECT: _protect,
+    SiteState.CONNECT: _connect,
     SiteState.ENERGISE: _energise,
     SiteState.SETTLE: _settle,
     SiteState.RESET_CONVERTERS: _reset_converters,

@@ -27,10 +27,24 @@ class SiteState(IntEnum):
     STOPPING = 7
     STOPPED = 8
     FAULT = 9
+    CONNECT = 10
+    """Batteries that sit on the bus are being connected to it, before the grid converter is switched on."""
 
 
-CONFIGURING = frozenset((SiteState.PROTECT, SiteState.ENERGISE, SiteState.SETTLE, SiteState.RESET_CONVERTERS, SiteState.READY))
+CONFIGURING = frozenset(
+    (
+        SiteState.PROTECT,
+        SiteState.CONNECT,
+        SiteState.ENERGISE,
+        SiteState.SETTLE,
+        SiteState.RESET_CONVERTERS,
+        SiteState.READY,
+    )
+)
 """States in which the sequence may write to a string's converter."""
+
+CONNECTING = frozenset((SiteState.CONNECT, SiteState.READY))
+"""States in which the sequence may close a string's contactor."""
 
 BUS_UP = frozenset((SiteState.RESET_CONVERTERS, SiteState.READY))
 """States in which the bus has settled."""
@@ -40,13 +54,17 @@ class Phase(StrEnum):
     """How far a string is on its own way to ready."""
 
     SAFE = "safe"
-    """Its converter has not confirmed its safe values yet."""
+    """Its converter and its contactor have not confirmed their safe values yet."""
     MONITOR = "monitor"
     """Its telemetry is not complete yet."""
     SEEN = "seen"
     """It waits until every output of the site is safe."""
     PROTECT = "protect"
     """The protective settings are being written into its converter and read back."""
+    CONNECT = "connect"
+    """Its contactor may be closed as soon as that makes no surge."""
+    CLOSING = "closing"
+    """Its contactor has been told to close."""
     BUS = "bus"
     """It waits for the bus."""
     RESET = "reset"
@@ -64,6 +82,9 @@ class Deed(StrEnum):
     PROTECT = "protect"
     CLEAR_PROTECTION = "clear_protection"
     ENERGISE = "energise"
+    CONNECT = "connect"
+    """Close a string's contactor."""
+    DISCONNECT = "disconnect"
     RESET = "reset"
     RELEASE = "release"
     ZERO = "zero"
@@ -99,7 +120,14 @@ class StringFacts:
     """It has a converter of its own."""
     tripped: str = ""
     safe: bool = True
-    """Its converter has confirmed its safe values (True without a converter)."""
+    """Its converter and its contactor have confirmed their safe values (True without both)."""
+    contactor: bool = False
+    """It has a contactor."""
+    closed: bool | None = None
+    """What the contactor's feedback says, or without feedback its output; None when not good."""
+    cells: int = 0
+    pack_V: float | None = None
+    """Sum of its cells; None when not good."""
     missing: tuple[str, ...] = ()
     """Points without a good value that it needs."""
     conflict: str = ""
@@ -131,6 +159,10 @@ class Facts:
     output: bool = False
     voltage_V: float | None = None
     """Bus voltage as the grid converter measures it; None when not good."""
+    voltage_age_s: float = math.inf
+    """Real seconds since it was measured."""
+    held: str = ""
+    """Why the site must not be energised yet, whatever the plant says; empty when nothing holds it."""
     settled_low_V: float = 0.0
     settled_high_V: float = 0.0
     """Between these the bus counts as settled."""
@@ -150,6 +182,8 @@ class StringState:
     reason: str = ""
     reset_used: bool = False
     """The one automatic reset of this start has been given."""
+    asked: bool = True
+    """A start stands behind it; after the reset of its trip the contactor waits for another one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

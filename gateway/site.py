@@ -51,7 +51,10 @@ class StringLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StringSpec:
-    """One string. `battery` and `converter` are device ids; `contactor` a writable canonical point name or None."""
+    """One string. `battery` and `converter` are device ids; `contactor` a writable canonical point name or None.
+
+    `feedback` is the canonical point of the contactor's auxiliary contact (1 closed), None where it is not wired.
+    """
 
     id: str
     title: str
@@ -62,6 +65,7 @@ class StringSpec:
     converter: str | None
     contactor: str | None
     limits: StringLimits
+    feedback: str | None = None
 
     @property
     def prefix(self) -> str:

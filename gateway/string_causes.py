@@ -44,6 +44,9 @@ TEMPERATURE_MARGIN_K = 5.0
 UNCOMMANDED_A = 0.3
 """Current of a converter that is commanded off, above which it does not obey; three steps of a 0.1 A sensor."""
 
+CONTACTOR_S = 1.0
+"""Real seconds a contactor has to move (0.1 s at most) and its auxiliary contact to be read."""
+
 UNCOMMANDED_S = 2.0
 """Real seconds a converter has for its own ramp to zero (at most 1 s) and the telemetry to show it."""
 
@@ -62,13 +65,15 @@ def string_causes(site: Site, string: StringSpec) -> Iterator[Cause]:
     yield from _cell_causes(string)
     yield from _current_causes(string)
     yield from _temperature_causes(site, string)
+    if string.contactor is not None:
+        yield from _contactor_causes(string)
     if string.converter is not None:
         yield from _converter_causes(site, string)
 
 
 def _escalation(string: StringSpec) -> Escalation:
-    # Without a converter of its own the string sits on the bus: only the grid converter can stop its current.
-    return Escalation.NEVER if string.converter is not None else Escalation.ALWAYS
+    # With neither converter nor contactor the string sits on the bus: only the grid converter can stop its current.
+    return Escalation.NEVER if string.converter or string.contactor else Escalation.ALWAYS
 
 
 def _cell_causes(string: StringSpec) -> Iterator[Cause]:
@@ -204,6 +209,63 @@ def _commanded_off(inputs: Inputs) -> bool:
 
 def _not_stepping(inputs: Inputs) -> bool:
     return not inputs.stepping
+
+
+def _contactor_open(inputs: Inputs) -> bool:
+    return not inputs.contactor_closed
+
+
+def _contactor_closed(inputs: Inputs) -> bool:
+    return inputs.contactor_closed
+
+
+def _contactor_causes(string: StringSpec) -> Iterator[Cause]:
+    age_s = string.limits.battery_age_max_s
+    # A string on the bus that its contactor does not part from it can only be stopped by taking the bus away.
+    escalation = Escalation.NEVER if string.converter is not None else Escalation.ACTIVE
+    if string.converter is None:
+        yield Cause(
+            id="uncommanded_current",
+            scope=string.prefix,
+            title="Current through an open contactor",
+            rule=UncommandedCurrent((f"{string.prefix}.battery.current",), UNCOMMANDED_A, age_s),
+            samples=3,
+            delay_s=UNCOMMANDED_S,
+            armed=_commanded_off,
+            grace_s=age_s,
+            escalation=escalation,
+            consequence="The contactor does not part the string from the bus; the whole site is switched off.",
+            action="Isolate the string by hand and find the current's path.",
+            priority=1,
+        )
+    if string.feedback is None:
+        return
+    yield Cause(
+        id="contactor_stuck",
+        scope=string.prefix,
+        title="Contactor does not open",
+        rule=Faulted((string.feedback,), frozenset({1.0})),
+        samples=2,
+        delay_s=CONTACTOR_S,
+        armed=_contactor_open,
+        grace_s=age_s,
+        escalation=escalation,
+        consequence="The string cannot be parted from the bus: its contacts are welded, or nobody hears the command.",
+        action="Isolate the string by hand and check the contactor.",
+        priority=1,
+    )
+    yield Cause(
+        id="contactor_dropped",
+        scope=string.prefix,
+        title="Contactor does not close, or has opened by itself",
+        rule=Faulted((string.feedback,), frozenset({0.0})),
+        samples=2,
+        delay_s=CONTACTOR_S,
+        armed=_contactor_closed,
+        grace_s=age_s,
+        consequence="The string is not on the bus although it should be; it would come back at any voltage.",
+        action="Check the contactor, its coil supply and its wiring.",
+    )
 
 
 def _converter_causes(site: Site, string: StringSpec) -> Iterator[Cause]:

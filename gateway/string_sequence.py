@@ -1,4 +1,4 @@
-"""A string's own way to ready: safe, seen, protected, the bus is up, converter reset. Pure.
+"""A string's own way to ready: safe, seen, protected, connected, the bus is up, converter reset. Pure.
 
 A string never waits for another one, and no other one waits for it for longer than the site's patience.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from gateway.sequence_state import BUS_UP, CONFIGURING, Action, Deed, Phase, StringState
+from gateway.sequence_state import BUS_UP, CONFIGURING, CONNECTING, Action, Deed, Phase, StringState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -30,14 +30,20 @@ def advance_string(
     outcomes: Mapping[tuple[Deed, str | None], Outcome],
     now_s: float,
     site: SiteState,
+    *,
+    obstacle: str = "",
+    bus_age_s: float = 0.0,
 ) -> Step:
-    """One cycle of one string, while the site is in a state."""
+    """One cycle of one string, while the site is in a state.
+
+    `obstacle` is why its contactor must not be closed now, `bus_age_s` the age of the measured bus voltage.
+    """
     if facts.tripped:
         if state.phase is Phase.TRIPPED:
             return replace(state, reason=f"tripped: {facts.tripped}"), ()
         return _to(state, Phase.TRIPPED, now_s, f"tripped: {facts.tripped}"), ()
     rule = _RULES.get(state.phase)
-    return (state, ()) if rule is None else rule(state, facts, _Context(outcomes, now_s, site))
+    return (state, ()) if rule is None else rule(state, facts, _Context(outcomes, now_s, site, obstacle, bus_age_s))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,8 @@ class _Context:
     outcomes: Mapping[tuple[Deed, str | None], Outcome]
     now_s: float
     site: SiteState
+    obstacle: str
+    bus_age_s: float
 
 
 def _to(state: StringState, phase: Phase, now_s: float, reason: str) -> StringState:
@@ -55,12 +63,13 @@ def _to(state: StringState, phase: Phase, now_s: float, reason: str) -> StringSt
 
 def _tripped(state: StringState, facts: StringFacts, at: _Context) -> Step:
     del facts  # the trip has been reset
-    return _to(state, Phase.SAFE, at.now_s, "the trip was reset"), ()
+    return replace(_to(state, Phase.SAFE, at.now_s, "the trip was reset"), asked=False), ()
 
 
 def _safe(state: StringState, facts: StringFacts, at: _Context) -> Step:
     if not facts.safe:
-        return replace(state, reason="the converter has not confirmed its safe values"), ()
+        what = "converter" if facts.converter else "contactor"
+        return replace(state, reason=f"the {what} has not confirmed its safe values"), ()
     return _monitor(_to(state, Phase.MONITOR, at.now_s, ""), facts, at)
 
 
@@ -68,7 +77,7 @@ def _monitor(state: StringState, facts: StringFacts, at: _Context) -> Step:
     if facts.missing:
         return replace(state, reason=f"no good value of {_listed(facts.missing)}"), ()
     if not facts.converter:
-        return _to(state, Phase.BUS, at.now_s, "waits for the bus"), ()
+        return _to_the_bus(state, facts, at), ()
     if facts.conflict:
         return _to(state, Phase.REFUSED, at.now_s, facts.conflict), ()
     return _seen(_to(state, Phase.SEEN, at.now_s, "waits until every output is safe"), facts, at)
@@ -86,11 +95,44 @@ def _protect(state: StringState, facts: StringFacts, at: _Context) -> Step:
     if outcome is None:
         return state, ()
     if not outcome.problem:
-        return _to(state, Phase.BUS, at.now_s, "waits for the bus"), (Action(Deed.RELEASE, facts.id),)
+        return _to_the_bus(state, facts, at), (Action(Deed.RELEASE, facts.id),)
     failed = replace(state, reason=f"protective settings: {outcome.problem}")
     if at.now_s - outcome.at_s < RETRY_S:
         return failed, ()
     return failed, (Action(Deed.PROTECT, facts.id),)
+
+
+def _to_the_bus(state: StringState, facts: StringFacts, at: _Context) -> StringState:
+    if facts.contactor:
+        return _to(state, Phase.CONNECT, at.now_s, "waits to be connected")
+    return _to(state, Phase.BUS, at.now_s, "waits for the bus")
+
+
+def _connect(state: StringState, facts: StringFacts, at: _Context) -> Step:
+    if at.site not in CONNECTING:
+        return state, ()
+    if not state.asked:
+        return replace(state, reason="its trip was reset; start the site to connect it again"), ()
+    if at.obstacle:
+        return replace(state, reason=f"not connected: {at.obstacle}"), ()
+    outcome = at.outcomes.get((Deed.CONNECT, facts.id))
+    if outcome is not None and at.now_s - outcome.at_s < RETRY_S:
+        return state, ()
+    return _to(state, Phase.CLOSING, at.now_s, "the contactor is closing"), (Action(Deed.CONNECT, facts.id),)
+
+
+def _closing(state: StringState, facts: StringFacts, at: _Context) -> Step:
+    """Closed is what the contactor reports; one that does not is tripped by the guard."""
+    outcome = at.outcomes.get((Deed.CONNECT, facts.id))
+    if outcome is None:
+        return state, ()
+    if outcome.problem:
+        return _to(state, Phase.CONNECT, at.now_s, f"the contactor was not closed: {outcome.problem}"), ()
+    if not facts.closed:
+        return replace(state, reason="the contactor does not report that it is closed"), ()
+    if not facts.converter and at.bus_age_s >= at.now_s - outcome.at_s:
+        return state, ()  # the next string is compared with the bus as this one leaves it
+    return _to(state, Phase.BUS, at.now_s, "waits for the bus"), ()
 
 
 def _bus(state: StringState, facts: StringFacts, at: _Context) -> Step:
@@ -123,7 +165,8 @@ def _refused(state: StringState, facts: StringFacts, at: _Context) -> Step:
     seen_since = facts.faults_age_s < at.now_s - state.since_s
     clean = not (facts.conflict or facts.missing or facts.faults_latched or facts.in_fault)
     if seen_since and clean:
-        return _to(state, Phase.SAFE, at.now_s, "the converter's faults are cleared"), ()
+        anew = (Action(Deed.DISCONNECT, facts.id),) if facts.contactor else ()
+        return _to(state, Phase.SAFE, at.now_s, "the converter's faults are cleared"), anew
     return state, ()
 
 
@@ -160,6 +203,8 @@ _RULES: Mapping[Phase, Callable[[StringState, StringFacts, _Context], Step]] = {
     Phase.MONITOR: _monitor,
     Phase.SEEN: _seen,
     Phase.PROTECT: _protect,
+    Phase.CONNECT: _connect,
+    Phase.CLOSING: _closing,
     Phase.BUS: _bus,
     Phase.RESET: _reset,
     Phase.REFUSED: _refused,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 from gateway.config.checks import bindings
 from gateway.config.grid import settings_of
 from gateway.config.limits import resolve
-from gateway.config.points import Placed, canonical, contactor, contactor_name, device_points
+from gateway.config.points import Placed, canonical, contactor, contactor_name, device_points, feedback, feedback_name
 from gateway.config.transports import is_simulated
 from gateway.device_roles import DeviceRole
 from gateway.field.settings import DeviceSettings, FieldConfig, TransportSettings
@@ -29,6 +29,8 @@ def build(draft: Draft, found: Iterable[Reading], cells: Mapping[str, int], dige
     mirrors = [canonical(device) for device, _ in placed]
     by_name = {point.name: point for device, _ in placed for point in device_points(device)}
     mirrors += [contactor(table.id, by_name[f"device.{table.contactor}"]) for table in tables if table.contactor is not None]
+    wired = [table for table in tables if table.contactor_feedback is not None]
+    mirrors += [feedback(table.id, by_name[f"device.{table.contactor_feedback}"]) for table in wired]
     site = Site(
         id=site_table.id,
         title=site_table.title,
@@ -124,6 +126,7 @@ def _string(table: model.StringTable) -> StringSpec:
         converter=table.converter,
         contactor=contactor_name(table.id) if table.contactor is not None else None,
         limits=resolve(table),
+        feedback=feedback_name(table.id) if table.contactor_feedback is not None else None,
     )
 
 

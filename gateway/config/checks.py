@@ -70,6 +70,7 @@ def check(draft: Draft, maps: Mapping[str, DeviceMap], languages: Collection[str
     _addresses(draft)
     _bindings(draft, maps)
     _contactors(draft, maps)
+    _feedbacks(draft, maps)
     _topology(draft)
 
 
@@ -181,6 +182,25 @@ def _contactors(draft: Draft, maps: Mapping[str, DeviceMap]) -> None:
         if contactor in first:
             draft.note(string.path, "contactor", f"'{contactor}' is already the contactor of string '{first[contactor]}'")
         first.setdefault(contactor, string.id)
+
+
+def _feedbacks(draft: Draft, maps: Mapping[str, DeviceMap]) -> None:
+    map_of = {entry.id: maps.get(entry.text("map") or "") for entry in draft.devices}
+    key = "contactor_feedback"
+    for string in draft.strings:
+        feedback = string.text(key)
+        if feedback is None:
+            continue
+        if string.text("contactor") is None:
+            draft.note(string.path, key, f"string '{string.id}' has no contactor that '{feedback}' could report")
+        device, _, point = feedback.partition(".")
+        device_map = map_of.get(device)
+        if device not in map_of:
+            draft.note(string.path, key, f"unknown device '{device}'; {hint(device, map_of)}")
+        elif device_map is not None:
+            inputs = [item.name for item in device_map.points(0) if not item.writable and item.name.startswith("input.")]
+            if point not in inputs:
+                draft.note(string.path, key, f"'{device}' has no digital input '{point}'; {hint(point, inputs)}")
 
 
 def _topology(draft: Draft) -> None:

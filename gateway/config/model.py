@@ -123,6 +123,8 @@ class StringTable(Table):
     """id of the string's DC-DC converter; none for a string straight on the bus"""
     contactor: Text | None = None
     """digital output that opens the string, such as "io.output.1" with the device's id in front"""
+    contactor_feedback: Text | None = None
+    """digital input of the contactor's auxiliary contact, such as "io.input.1": 1 while it is closed"""
     limits: LimitsTable = Field(default_factory=LimitsTable)
     """trip limits"""
 

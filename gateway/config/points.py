@@ -62,6 +62,18 @@ def contactor_name(string_id: str) -> str:
     return f"string.{string_id}.contactor.closed"
 
 
+def feedback_name(string_id: str) -> str:
+    """The canonical point of the contactor's auxiliary contact: 1 closed, 0 open."""
+    return f"string.{string_id}.contactor.feedback"
+
+
+def feedback(string_id: str, digital_input: Point) -> tuple[tuple[Point, ...], tuple[Alias, ...]]:
+    """The canonical point of the contactor's auxiliary contact, and the digital input that it mirrors."""
+    name = feedback_name(string_id)
+    point = replace(digital_input, name=name, source=digital_input.name, description="What the contactor's own contact reports")
+    return (point,), (Alias(source=digital_input.name, target=name, factor=1.0),)
+
+
 def contactor(string_id: str, output: Point) -> tuple[tuple[Point, ...], tuple[Alias, ...]]:
     """The canonical point of a string's contactor, and the digital output that it mirrors."""
     name = contactor_name(string_id)

@@ -150,6 +150,7 @@ class ControlDoor:
             "soc": plant.cells.soc[where].tolist(),
             "temperature_degC": plant.cells.temperature[where].tolist(),
             "current_A": string.current_A,
+            "connected": string.connected,
             "phases": [
                 {
                     "mode": phase.mode,

@@ -22,11 +22,12 @@ class Kind:
     cell: bool = False
 
 
-_ANY = frozenset({"battery", "converter", "supply"})
+_ANY = frozenset({"battery", "converter", "supply", "relays"})
 _BATTERY = frozenset({"battery"})
 _SENSED = frozenset({"battery", "converter"})
 _CONVERTER = frozenset({"converter"})
 _POWER = frozenset({"converter", "supply"})
+_OUTPUTS = _POWER | {"relays"}
 
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {
@@ -35,10 +36,10 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "corrupt": Kind("Answers are damaged on the wire; value: fraction of the answers, 1 unless given.", _ANY),
         "late": Kind("Answers come late; value: real seconds, 1 unless given.", _ANY),
         "wrong_unit": Kind("Answers carry another unit number (Modbus) or parameter (Orion).", _ANY),
-        "refuse": Kind("Commands are refused with the device's own error.", _POWER),
-        "stuck_output": Kind("The device accepts commands and keeps its output as it is.", _POWER),
+        "refuse": Kind("Commands are refused with the device's own error.", _OUTPUTS),
+        "stuck_output": Kind("The device accepts commands and keeps its output as it is; of relays: the contacts.", _OUTPUTS),
         "trip": Kind("A protection of the device itself acts and latches.", _POWER),
-        "restart": Kind("The device loses power for a moment: output off, set values at their power-up state.", _POWER),
+        "restart": Kind("The device loses power for a moment: output off, set values at their power-up state.", _OUTPUTS),
         "offset": Kind("A sensor reads too much: 0.05 V on a cell if one is given, else 1 A, unless value says.", _SENSED),
         "open_wire": Kind(
             "The sense wire of a cell is open: the BMS reads 0 V there and sets a trouble code.", _BATTERY, cell=True

@@ -1,14 +1,14 @@
 """Modbus slave framing written from the specification, RTU and TCP: no library, so that it can find a wrong frame.
 
 Standards: Modbus Application Protocol V1.1b3; Modbus over Serial Line V1.02 (CRC-16, low byte first); Modbus Messaging on
-TCP/IP V1.0b (MBAP header). Addresses are zero-based, registers big-endian. Functions 03, 04, 06 and 16.
+TCP/IP V1.0b (MBAP header). Addresses are zero-based, registers big-endian. Functions 01 to 06, 15 and 16.
 """
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,6 +22,9 @@ NO_TARGET = 0x0B
 
 _READ_MAX = 125
 _WRITE_MAX = 123
+_READ_BITS_MAX = 2000
+_WRITE_BITS_MAX = 1968
+_COIL = {0xFF00: True, 0x0000: False}
 _MBAP = struct.Struct(">HHHB")
 _FIXED_REQUEST = 8
 _STALE_S = 0.05
@@ -80,6 +83,23 @@ class RegisterDevice(Protocol):
         ...
 
 
+@runtime_checkable
+class BitDevice(Protocol):
+    """What stands behind a unit id that has coils or discrete inputs as well. Each method raises Refusal."""
+
+    def read_coils(self, address: int, count: int) -> Sequence[bool]:
+        """States of coils."""
+        ...
+
+    def read_discrete(self, address: int, count: int) -> Sequence[bool]:
+        """States of discrete inputs."""
+        ...
+
+    def write_coils(self, address: int, values: Sequence[bool]) -> None:
+        """Write coils, all or none."""
+        ...
+
+
 def answer(device: RegisterDevice, pdu: bytes) -> bytes:
     """The answer of `device` to a request PDU; a refusal becomes an exception PDU."""
     try:
@@ -105,6 +125,34 @@ def _answer(device: RegisterDevice, pdu: bytes) -> bytes:
         if not 1 <= count <= _WRITE_MAX or size != 2 * count or len(pdu) != 6 + size:
             raise Refusal(ILLEGAL_VALUE)
         device.write(address, struct.unpack_from(f">{count}H", pdu, 6))
+        return pdu[:5]
+    if isinstance(device, BitDevice):
+        return _answer_bits(device, pdu)
+    raise Refusal(ILLEGAL_FUNCTION)
+
+
+def _answer_bits(device: BitDevice, pdu: bytes) -> bytes:
+    function = pdu[0]
+    if function in {1, 2} and len(pdu) == 5:
+        address, count = struct.unpack_from(">HH", pdu, 1)
+        if not 1 <= count <= _READ_BITS_MAX:
+            raise Refusal(ILLEGAL_VALUE)
+        states = device.read_coils(address, count) if function == 1 else device.read_discrete(address, count)
+        packed = sum(1 << place for place, on in enumerate(states) if on)  # the first in the lowest bit of the first byte
+        data = packed.to_bytes((count + 7) // 8, "little")
+        return bytes((function, len(data))) + data
+    if function == 5 and len(pdu) == 5:
+        address, word = struct.unpack_from(">HH", pdu, 1)
+        if word not in _COIL:
+            raise Refusal(ILLEGAL_VALUE)
+        device.write_coils(address, (_COIL[word],))
+        return pdu
+    if function == 15 and len(pdu) >= 7:
+        address, count, size = struct.unpack_from(">HHB", pdu, 1)
+        if not 1 <= count <= _WRITE_BITS_MAX or size != (count + 7) // 8 or len(pdu) != 6 + size:
+            raise Refusal(ILLEGAL_VALUE)
+        packed = int.from_bytes(pdu[6:], "little")
+        device.write_coils(address, tuple(bool(packed >> place & 1) for place in range(count)))
         return pdu[:5]
     raise Refusal(ILLEGAL_FUNCTION)
 

@@ -65,10 +65,17 @@ class StringState:
     current_A: float = 0.0
     emf_V: float = 0.0
     resistance_Ohm: float = 0.01
-    connected: bool = True
+    contactor_closed: bool = True
+    forced_open: bool = False
+    """A fault has disconnected it, whatever its contactor does."""
     bms_enable_forced_off: bool = False
     charge_As: float = 0.0
     phases: list[Phase] = field(default_factory=list[Phase])
+
+    @property
+    def connected(self) -> bool:
+        """Current can flow to its converter, or to the bus."""
+        return self.contactor_closed and not self.forced_open
 
     @property
     def cells(self) -> slice:

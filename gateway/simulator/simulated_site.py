@@ -15,6 +15,7 @@ from gateway.simulator.converter_data import factory_limits
 from gateway.simulator.devices.controlcard import Clocks, ControlCard
 from gateway.simulator.devices.orion import Orion
 from gateway.simulator.devices.rack_bms import RackBms
+from gateway.simulator.devices.relay_io import RelayIo
 from gateway.simulator.devices.sensors import BatterySensors
 from gateway.simulator.devices.supply import ScpiSupply
 from gateway.simulator.devices.truconvert import TruConvert
@@ -32,11 +33,12 @@ if TYPE_CHECKING:
     from gateway.simulator.plant import StringState
     from gateway.simulator.site_file import DeviceSpec, SimSite, StringPlan
 
-    Device = Orion | RackBms | ControlCard | TruConvert | ScpiSupply
+    Device = Orion | RackBms | ControlCard | TruConvert | ScpiSupply | RelayIo
 
 _BATTERY_MAPS = {"orion_jr", "rack_bms_modbus"}
 _CONVERTER_MAPS = {"dab_controlcard", "trumpf_truconvert_dc1000"}
 _SUPPLY_MAPS = {"keysight_rp793x"}
+_RELAY_MAPS = {"relay_io_modbus"}
 
 
 @dataclass(slots=True)
@@ -98,7 +100,15 @@ class SimulatedSite:
             return SimDevice(spec, "converter", card, faults, string, converter)
         if spec.map in _SUPPLY_MAPS:
             return SimDevice(spec, "supply", ScpiSupply(self.plant.bus, faults, self._random, self.real_s), faults)
+        if spec.map in _RELAY_MAPS:
+            return SimDevice(spec, "relays", self._relays(spec.id, faults), faults)
         raise SiteError(f"device {spec.id}: no simulated device of map {spec.map!r}")
+
+    def _relays(self, device: str, faults: DeviceFaults) -> RelayIo:
+        plans = self.site.strings
+        strings = {p.contactor[1]: self.plant.string(p.id) for p in plans if p.contactor and p.contactor[0] == device}
+        feedbacks = {p.feedback[1]: self.plant.string(p.id) for p in plans if p.feedback and p.feedback[0] == device}
+        return RelayIo(strings, feedbacks, faults, self.real_s)
 
     def _string_of(self, device: str, role: str) -> StringState:
         for plan in self.site.strings:
@@ -129,6 +139,9 @@ class SimulatedSite:
     def advance(self, plant_s: float) -> None:
         """Time-outs in real time, then the physics in plant time."""
         self.plant.watch(self.real_s())
+        for device in self.devices.values():
+            if isinstance(device.device, RelayIo):
+                device.device.move()
         if plant_s > 0.0:
             self.plant.advance(plant_s)
 
@@ -151,6 +164,8 @@ class SimulatedSite:
         device.faults.set(fault)
         if device.role == "battery":
             self._set_in_battery(device, fault)
+        elif isinstance(device.device, RelayIo):
+            self._set_in_relays(device.device, fault)
         else:
             self._set_in_power(device, fault)
 
@@ -166,7 +181,13 @@ class SimulatedSite:
         elif fault.kind == "bms_enable":
             string.bms_enable_forced_off = True
         elif fault.kind == "open_contactor":
-            string.connected = False
+            string.forced_open = True
+
+    def _set_in_relays(self, relays: RelayIo, fault: Fault) -> None:
+        if fault.kind == "stuck_output":
+            relays.stuck = True
+        elif fault.kind == "restart":
+            relays.power_cycle()
 
     def _set_in_power(self, device: SimDevice, fault: Fault) -> None:
         supply, converter = self.plant.bus.supply, device.converter
@@ -203,8 +224,10 @@ class SimulatedSite:
             self.plant.cells.heater_degC[string.cells] = float("nan")
             self.plant.cells.short_S[string.cells] = 0.0
             string.bms_enable_forced_off = False
-            string.connected = True
+            string.forced_open = False
         if device.converter is not None:
             device.converter.stuck = device.converter.emergency_stop = False
+        if isinstance(device.device, RelayIo):
+            device.device.stuck = False
         if device.role == "supply":
             self.plant.bus.supply.stuck = False

@@ -72,6 +72,10 @@ class StringPlan:
     capacity_Ah: float
     battery: str
     converter: str | None
+    contactor: tuple[str, int] | None = None
+    """Device and channel (from 1) of the output that closes its contactor; None without a contactor."""
+    feedback: tuple[str, int] | None = None
+    """Device and channel of the input that its auxiliary contact is wired to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +171,23 @@ def _string(row: Table, extra: Table) -> StringPlan:
         for index in range(count)
     )
     return StringPlan(
-        str(row["id"]), chemistry, cells, capacity_Ah, str(row["battery"]), None if converter is None else str(converter)
+        id=str(row["id"]),
+        chemistry=chemistry,
+        cells=cells,
+        capacity_Ah=capacity_Ah,
+        battery=str(row["battery"]),
+        converter=None if converter is None else str(converter),
+        contactor=_channel(row.get("contactor")),
+        feedback=_channel(row.get("contactor_feedback")),
     )
+
+
+def _channel(place: object) -> tuple[str, int] | None:
+    """Device and number of "relays.output.1"."""
+    if place is None:
+        return None
+    device, _, point = str(place).partition(".")
+    return device, int(point.rpartition(".")[2])
 
 
 def _per_cell(given: object, pattern: Sequence[float], count: int) -> list[float]:

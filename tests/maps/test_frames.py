@@ -11,7 +11,7 @@ import pytest
 
 from gateway.data import maps_dir
 from gateway.errors import DeviceRefused
-from gateway.field.block_codec import BlockCodec
+from gateway.field.block_codec import BitCodec, BlockCodec
 from gateway.field.blocks import plan
 from gateway.field.codec import decode_text
 from gateway.field.device_map import DeviceMap, load_map
@@ -134,7 +134,7 @@ def _read_registers(device: DeviceSettings, wire: str, case: dict[str, Any]) -> 
     frame = bytes.fromhex(case["request"])
     pdu = frame[1:-2] if wire == "rtu" else frame[7:]
     function, address, count = struct.unpack(">BHH", pdu)
-    register = {3: Register.HOLDING, 4: Register.INPUT}[function]
+    register = {1: Register.COIL, 2: Register.DISCRETE, 3: Register.HOLDING, 4: Register.INPUT}[function]
     request = read_request(device.unit, register, address, count)
     assert framed(wire, device.unit, request.payload) == frame
     data = read_data(request, pdu_of(wire, bytes.fromhex(case["answer"]), request))
@@ -143,7 +143,8 @@ def _read_registers(device: DeviceSettings, wire: str, case: dict[str, Any]) -> 
         for point in device.map.points(device.cells)
         if point.register is register and address <= point.address and point.address + point.length <= address + count
     ]
-    codec = BlockCodec([point for point in points if point.readable], address)
+    codec_of = BitCodec if register in {Register.COIL, Register.DISCRETE} else BlockCodec
+    codec = codec_of([point for point in points if point.readable], address)
     check(case["values"], [point.name for point in codec.points], codec.decode(data))
 
 

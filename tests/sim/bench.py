@@ -66,6 +66,12 @@ class Bench:
     ) -> bytes:
         return self.write(unit, 200, mode, centi_A, centi_V, 500, 100, enable, beat, 0, limit, limit)
 
+    def close_contactor(self, channel: int) -> None:
+        """On the relay module, unit 10, by function 05."""
+        request = b"\x05" + (channel - 1).to_bytes(2, "big") + b"\xff\x00"
+        assert self.rtu(10, request) == request
+        self.advance(0.1)
+
     def ready(self) -> None:
         """Supply on, bus trips set, the halted converters reset."""
         for unit in (1, 2):

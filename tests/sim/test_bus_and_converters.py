@@ -207,6 +207,7 @@ def test_one_strings_voltage_step_does_not_move_the_other():
 
 def test_a_battery_on_the_bus_shares_its_current_with_the_supply():
     bench = Bench("semi_active_sim")
+    bench.close_contactor(1)
     assert bench.plant.bus.voltage_V == pytest.approx(26.6, abs=0.4), "the battery alone holds the bus"
     for line in ("VOLT 26.6", "CURR:LIM 10", "CURR:LIM:NEG -10", "VOLT:PROT 29.2", "OUTP ON"):
         bench.scpi(line)
@@ -222,6 +223,7 @@ def test_a_battery_on_the_bus_shares_its_current_with_the_supply():
 
 def test_open_contactor_takes_the_current_to_zero():
     bench = Bench("semi_active_sim")
+    bench.close_contactor(1)
     for line in ("VOLT 27", "CURR:LIM 5", "CURR:LIM:NEG -5", "OUTP ON"):
         bench.scpi(line)
     bench.advance(0.5)

@@ -25,13 +25,13 @@ async def test_a_passive_site_is_watched_and_guarded(tmp_path: Path):
             assert refused["code"] == "invalid", refused
             cells = (await plant.truth("A"))["cell_V"]
             await plant.sim.fault("bms_a", "offset", cell=1, value=4.0 - cells[0])
-            await plant.tripped("site", within_s=3.0)  # nothing but the bus stops the current of such a string
-            assert {"site", "string.A"} <= set(await plant.trips())
+            await plant.tripped("string.A", within_s=3.0)
 
-            async def off() -> bool:
-                return await plant.supply() == "off"
+            async def parted() -> bool:
+                return await plant.current_A("A") == 0.0
 
-            await plant.until(off, 2.0, "supply off")
+            await plant.until(parted, 2.0, "the contactor of string A open")
+            assert set(await plant.trips()) == {"string.A"}
 
 
 async def test_a_semi_active_site_charges_the_string_that_has_a_converter(tmp_path: Path):

@@ -287,4 +287,4 @@ async def test_nobody_else_commands_anything_before_ready(plant: Plant) -> None:
 
 def test_every_state_has_its_name_on_the_point() -> None:
     state = next(point for point in points(site(string("A"))) if point.name == "site.state")
-    assert list(state.symbols.values()) == [*START, "stopping", "stopped", "fault"]
+    assert list(state.symbols.values()) == [*START, "stopping", "stopped", "fault", "connect"]
