@@ -33,6 +33,7 @@ from gateway.cycle import Cycle
 from gateway.derived import Derived
 from gateway.errors import FieldError
 from gateway.field.bus import FieldBus
+from gateway.frames_file import FramesFile
 from gateway.gate import CommandGate
 from gateway.guard import Guard
 from gateway.handlers import Handlers
@@ -158,7 +159,8 @@ class Control:
         self._watchdog = Watchdog(clock, LOOPS)
         passes = (table.age, self._derive, self._check, self._keep_time, self._publish, self._beat)
         self._cycle = Cycle(site.scan_s, passes, table, clock)
-        self._stored_frames: Mapping[str, object] = {}
+        self._frames = FramesFile(paths.safe_frames, self._bus.safe_frames)
+        self._sequence.hold = lambda: self._frames.problem
         self._rounds = 0
 
     def _schedule_problem(self, schedule: ScheduleSpec) -> str:
@@ -243,6 +245,8 @@ class Control:
         return max(1, round(seconds / self._site.scan_s))
 
     async def _advance_sequence(self) -> None:
+        if self._sequence.state is SiteState.MONITOR:
+            await self._frames.store()
         await self._sequence.cycle()
         self._watchdog.beat("sequence")
 
@@ -265,12 +269,7 @@ class Control:
         self._rounds += 1
         if self._rounds % _COUNTERS_EVERY == 0:
             self._save_counters()
-        frames = self._bus.safe_frames()
-        if frames != self._stored_frames:
-            self._stored_frames = frames
-            new = self._paths.safe_frames.with_suffix(".new")
-            await asyncio.to_thread(new.write_text, json.dumps(frames))
-            new.rename(self._paths.safe_frames)
+        await self._frames.store()
 
     def _save_counters(self) -> None:
         for string, counts in self._derived.counters().items():

@@ -23,7 +23,7 @@ from gateway.shared import ImageReader, ImageUnavailable
 from gateway.simulator.control import SimClient
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 REPO = Path(__file__).parents[2]
 COMMAND = Path(sys.executable).with_name("bess-gateway")
@@ -83,6 +83,11 @@ class GatewayProcess:
                     return child
         raise AssertionError(f"there is no process {process}\n{self.output}")
 
+    def suspended(self) -> contextlib.AbstractContextManager[None]:
+        """While it lasts the supervisor does nothing; its children live on, which its death would end."""
+        assert self._process is not None
+        return _suspended(psutil.Process(self._process.pid))
+
     def wire(self, port: str) -> int:
         """The process id of the simulated devices behind a port."""
         return json.loads(self.paths.simulator.read_text())["pids"][port]
@@ -113,6 +118,15 @@ class GatewayProcess:
             child.kill()
         assert not left, f"left running: {left}\n{self.output}"
         return code
+
+
+@contextlib.contextmanager
+def _suspended(process: psutil.Process) -> Iterator[None]:
+    process.suspend()
+    try:
+        yield
+    finally:
+        process.resume()
 
 
 class Plant:
