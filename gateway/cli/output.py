@@ -104,6 +104,11 @@ def fail_config(error: ConfigError, *, as_json: bool = False) -> NoReturn:
     raise typer.Exit(Exit.BAD_INPUT)
 
 
+_ANSWER_WITHIN_S = {"stop": 6.0, "status": 5.0, "alarms": 5.0}
+"""Real seconds until an asker is told that the gateway hangs, where that must not take long; STOP waits 3 s for the devices."""
+_PATIENCE_S = 35.0
+
+
 def ask(
     state: Path, verb: str, args: Mapping[str, object], *, needs: str = "", user: str = "", as_json: bool = False
 ) -> dict[str, object]:
@@ -117,13 +122,16 @@ def ask(
         fail(text, Exit.UNREACHABLE, as_json=as_json)
 
     async def request() -> object:
-        async with ControlClient(found.control_socket, "cli") as client:
+        patience_s = _ANSWER_WITHIN_S.get(verb, _PATIENCE_S)
+        async with ControlClient(found.control_socket, "cli", timeout_s=patience_s) as client:
             return await client.request(verb, dict(args), user=user or _login(), role="admin")
 
     try:
         result = asyncio.run(request())
     except ControlUnavailable as error:
         text = f"no gateway runs with state directory {state} ({error}); start one with: bess-gateway run SITE"
+        if isinstance(error.__cause__, TimeoutError):
+            text = f"the gateway hangs: {error}; make the devices safe without it: bess-gateway safe-state SITE --state {state}"
         fail(text, Exit.UNREACHABLE, as_json=as_json)
     answer = cast("dict[str, object]", result) if isinstance(result, dict) else {"result": result}
     if needs and needs not in answer:

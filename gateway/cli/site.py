@@ -29,6 +29,8 @@ app = typer.Typer()
 
 Row = dict[str, object]
 
+_ANSWER_WITHIN_S = 2.0
+
 _WIDE = 140
 """Columns of a terminal from which the list of points has room for descriptions."""
 
@@ -186,8 +188,9 @@ def drive_safe(site: SiteFile, state: OwnState = None, user: User = "", as_json:
 
 
 async def _answers(found: paths.Paths) -> bool:
+    """True when the control process answers at once; one that hangs must not keep the frames from being sent."""
     try:
-        async with ControlClient(found.control_socket, "cli") as client:
+        async with ControlClient(found.control_socket, "cli", timeout_s=_ANSWER_WITHIN_S) as client:
             await client.request("status", {}, role="observer")
     except ControlUnavailable:
         return False

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
 import typer
 from typer.main import get_command
 
-from gateway.cli import output
+from gateway.cli import output, site
 from gateway.cli.operate import parameters
 from gateway.cli.verbs import app
 from gateway.commands import Role
@@ -101,6 +102,19 @@ class TestWithoutGateway:
         found = document(result)
         assert found["ok"] is False
         assert "no gateway runs" in found["error"]
+
+    def test_one_that_hangs_is_told_apart_soon(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(output, "_ANSWER_WITHIN_S", {"stop": 0.05})
+        monkeypatch.setattr(site, "_ANSWER_WITHIN_S", 0.05)
+        (tmp_path / "gateway.json").write_text(f'{{"run": "{tmp_path}"}}')
+        with socket.socket(socket.AF_UNIX) as hung:
+            hung.bind(str(tmp_path / "control.sock"))
+            hung.listen()
+            result = cli("stop", "--state", tmp_path)
+            assert result.exit_code == 3
+            assert "the gateway hangs" in result.stderr
+            assert f"safe-state SITE --state {tmp_path}" in result.stderr.replace("\n", "")
+            assert "safe_frames.json does not exist" in cli("safe-state", SITE, "--state", tmp_path).stderr.replace("\n", "")
 
     def test_safe_state_says_when_there_is_nothing_to_send(self, tmp_path: Path) -> None:
         result = cli("safe-state", SITE, "--state", tmp_path, "--json")
