@@ -179,6 +179,8 @@ def _contactors(draft: Draft, maps: Mapping[str, DeviceMap]) -> None:
             if point not in outputs:
                 text = f"'{device}' has no digital output '{point}'; {hint(point, outputs)}"
                 draft.note(string.path, "contactor", text)
+        if any(entry.id == device and entry.raw.get("read_only") is True for entry in draft.devices):
+            draft.note(string.path, "contactor", f"'{device}' is read-only: its outputs cannot be moved")
         if contactor in first:
             draft.note(string.path, "contactor", f"'{contactor}' is already the contactor of string '{first[contactor]}'")
         first.setdefault(contactor, string.id)

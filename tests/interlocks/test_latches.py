@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +14,9 @@ from gateway.points import Quality
 from gateway.site import Chemistry
 from tests.interlocks.rig import RUNNING, SCAN_S, Rig
 from tests.unit.law.plant import site, string
+
+if TYPE_CHECKING:
+    from gateway.causes import Inputs
 
 B, C = "string.A.battery", "string.A.converter"
 
@@ -188,6 +192,77 @@ class TestCurrentWithoutCommand:
         rig.snapshot.set(f"{B}.current", -5.0)
         rig.scan(60.0)
         assert rig.latch is None
+
+
+class TestContactor:
+    """A string on the bus behind a contactor; its auxiliary contact is wired."""
+
+    OPEN = replace(RUNNING, commanded_off=True, contactor_closed=False)
+    CLOSED = replace(RUNNING, commanded_off=False, contactor_closed=True)
+    FEEDBACK = "string.A.contactor.feedback"
+
+    def rig(self, inputs: Inputs, feedback: float, *, converter: bool = False) -> Rig:
+        rig = Rig(site=site(string("A", converter=converter, contactor=True, feedback=True)), inputs=inputs)
+        rig.snapshot.update({self.FEEDBACK: feedback})
+        rig.scan(3.0)
+        return rig
+
+    def test_its_trip_leaves_the_site_alone(self) -> None:
+        rig = self.rig(self.CLOSED, 1.0)
+        rig.snapshot.set(f"{B}.cell_voltage_max", 3.7)
+        rig.scan(1.0)
+        assert rig.latch is not None
+        assert rig.latch.first_out == ("cell_overvoltage",)
+        assert not rig.latch.escalated
+
+    def test_current_through_an_open_contactor_demands_the_site(self) -> None:
+        rig = self.rig(self.OPEN, 0.0)
+        rig.snapshot.set(f"{B}.current", -1.0)
+        rig.scan(1.8)
+        assert rig.latch is None
+        rig.scan(0.6)
+        assert rig.latch is not None
+        assert rig.latch.first_out == ("uncommanded_current",)
+        assert rig.latch.escalated
+
+    def test_a_closed_contactor_carries_what_it_carries(self) -> None:
+        rig = self.rig(self.CLOSED, 1.0)
+        rig.snapshot.set(f"{B}.current", -5.0)
+        rig.scan(60.0)
+        assert rig.latch is None
+
+    def test_welded_contacts_demand_the_site_unless_a_converter_parts_the_string(self) -> None:
+        for converter in (False, True):
+            rig = self.rig(self.OPEN, 0.0, converter=converter)
+            rig.snapshot.set(self.FEEDBACK, 1.0)
+            rig.scan(0.8)
+            assert rig.latch is None, "it takes its time to move"
+            rig.scan(0.6)
+            assert rig.latch is not None
+            assert rig.latch.first_out == ("contactor_stuck",)
+            assert rig.latch.escalated is not converter
+
+    def test_one_that_has_dropped_out_trips_its_string(self) -> None:
+        rig = self.rig(self.CLOSED, 1.0)
+        rig.snapshot.set(self.FEEDBACK, 0.0)
+        rig.scan(0.8)
+        assert rig.latch is None
+        rig.scan(0.6)
+        assert rig.latch is not None
+        assert rig.latch.first_out == ("contactor_dropped",)
+        assert not rig.latch.escalated
+
+    def test_a_feedback_that_is_not_known_trips_the_string_alone(self) -> None:
+        rig = self.rig(self.CLOSED, 1.0)
+        rig.snapshot.set(self.FEEDBACK, None)
+        rig.scan(5.0)
+        assert rig.latch is not None
+        assert not rig.latch.escalated
+
+    def test_without_feedback_nothing_is_said_about_the_contacts(self) -> None:
+        names = [cause.id for cause in Rig(site=site(string("A", converter=False, contactor=True))).causes]
+        assert "uncommanded_current" in names
+        assert not [name for name in names if name.startswith("contactor")]
 
 
 class TestEscalation:

@@ -144,6 +144,21 @@ def test_a_contactor_is_a_canonical_point_of_its_string(tmp_path: Path) -> None:
     site = loaded(tmp_path, ('converter = "dab_a"', 'converter = "dab_a"\ncontactor = "io.output.1"'), add=io).site
     assert site.strings[0].contactor == "string.A.contactor.closed"
     assert {alias.target: alias.source for alias in site.aliases}["string.A.contactor.closed"] == "device.io.output.1"
+    assert site.strings[0].feedback is None
+
+
+def test_the_auxiliary_contact_of_a_contactor_is_a_canonical_point_too(tmp_path: Path) -> None:
+    (tmp_path / "device_maps").mkdir()
+    (tmp_path / "device_maps" / "relays.toml").write_text(IO_MAP, encoding="utf-8")
+    io = '\n[[transport]]\nid = "io"\nkind = "modbus_tcp"\nport = "sim:io"\n\n'
+    io += '[[device]]\nid = "io"\nmap = "relays"\ntransport = "io"\n'
+    wired = 'converter = "dab_a"\ncontactor = "io.output.1"\ncontactor_feedback = "io.input.1"'
+    site = loaded(tmp_path, ('converter = "dab_a"', wired), add=io)
+    assert site.site.strings[0].feedback == "string.A.contactor.feedback"
+    assert {alias.target: alias.source for alias in site.site.aliases}["string.A.contactor.feedback"] == "device.io.input.1"
+    feedback = point(site, "string.A.contactor.feedback")
+    assert feedback.access is Access.READ
+    assert feedback.bad_after_s is not None, "a relay module that falls silent is noticed"
 
 
 def test_a_map_beside_the_site_goes_before_ours_and_counts_in_the_hash(tmp_path: Path) -> None:

@@ -43,7 +43,14 @@ DAB_WRITABLE = {
 }
 
 
-def string(name: str, *, converter: bool = True, contactor: bool = False, chemistry: Chemistry = Chemistry.LFP) -> StringSpec:
+def string(
+    name: str,
+    *,
+    converter: bool = True,
+    contactor: bool = False,
+    feedback: bool = False,
+    chemistry: Chemistry = Chemistry.LFP,
+) -> StringSpec:
     return StringSpec(
         id=name,
         title=f"String {name}",
@@ -53,6 +60,7 @@ def string(name: str, *, converter: bool = True, contactor: bool = False, chemis
         battery=f"bms_{name.lower()}",
         converter=f"dab_{name.lower()}" if converter else None,
         contactor=f"device.io.output.{ord(name) - 64}" if contactor else None,
+        feedback=f"string.{name}.contactor.feedback" if feedback else None,
         limits=LIMITS,
     )
 

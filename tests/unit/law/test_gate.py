@@ -576,3 +576,53 @@ class TestTrip:
         assert bench.gate.owner(A) == ""
         assert (await bench.submit()).accepted
         assert not bench.gate.confirmed_safe("site")
+
+    async def test_a_contactor_opens_when_its_converter_carries_nothing(self, clock: ManualClock) -> None:
+        async with running(Bench(site(string("A", contactor=True)), clock)) as bench:
+            assert (await bench.submit("string.A.contactor", values={"closed": 1.0})).accepted
+            assert (await bench.submit()).accepted
+            bench.snapshot.set("string.A.converter.battery_current", -5.0)
+            bench.gate.trip("string.A", "too hot")
+            await bench.tick(0.1)
+            assert bench.writer.holds["dab_a"]["enable"] == 0.0
+            assert bench.writer.holds["io"] == {"output.1": 1.0}, "never under load without need"
+            bench.snapshot.set("string.A.converter.battery_current", 0.0)
+            await bench.tick(0.1)
+            assert bench.writer.holds["io"] == {"output.1": 0.0}
+            assert bench.gate.confirmed_safe("string.A")
+
+    async def test_a_contactor_does_not_wait_for_a_converter_that_never_stops(self, clock: ManualClock) -> None:
+        async with running(Bench(site(string("A", contactor=True)), clock)) as bench:
+            assert (await bench.submit("string.A.contactor", values={"closed": 1.0})).accepted
+            bench.snapshot.set("string.A.converter.battery_current", -5.0)
+            bench.gate.trip("string.A", "too hot")
+            await bench.tick(QUIET_WAIT_S - 0.1)
+            assert bench.writer.holds["io"] == {"output.1": 1.0}
+            await bench.tick(0.2)
+            assert bench.writer.holds["io"] == {"output.1": 0.0}
+
+    async def test_with_the_site_the_bus_goes_before_the_contactors_of_batteries_on_it(self, clock: ManualClock) -> None:
+        strings = (string("A", converter=False, contactor=True), string("B", converter=False, contactor=True))
+        async with running(Bench(site(*strings), clock)) as bench:
+            for name in "AB":
+                assert (await bench.submit(f"string.{name}.contactor", values={"closed": 1.0})).accepted
+            bench.writer.log.clear()
+            bench.gate.trip("site", "STOP")
+            await settle()
+            assert [device for device, _ in bench.writer.log] == ["rps", "io", "io"]
+            assert bench.gate.confirmed_safe("site")
+
+    async def test_the_contactor_of_a_tripped_string_on_the_bus_opens_at_once(self, clock: ManualClock) -> None:
+        async with running(Bench(site(string("A", converter=False, contactor=True)), clock)) as bench:
+            assert (await bench.submit("string.A.contactor", values={"closed": 1.0})).accepted
+            bench.snapshot.set("string.A.battery.current", -20.0)
+            bench.gate.trip("string.A", "over-current")
+            await settle()
+            assert bench.writer.holds["io"] == {"output.1": 0.0}
+
+    async def test_no_contactor_closes_without_telemetry_of_its_battery(self, clock: ManualClock) -> None:
+        async with running(Bench(site(string("A", converter=False, contactor=True)), clock)) as bench:
+            bench.snapshot.set("string.A.battery.cell_voltage_max", None)
+            verdict = await bench.submit("string.A.contactor", values={"closed": 1.0})
+            assert verdict.code is Code.NOT_PERMITTED
+            assert "io" not in bench.writer.holds

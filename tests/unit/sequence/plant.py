@@ -30,7 +30,10 @@ GRID = {
 }  # fmt: skip
 
 
-def string(identifier: str, *, converter: bool = True) -> StringSpec:
+CELLS = 4
+
+
+def string(identifier: str, *, converter: bool = True, contactor: bool = False) -> StringSpec:
     limits = StringLimits(
         cell_voltage_max_V=3.65, cell_voltage_min_V=2.5, charge_current_max_A=6.5, discharge_current_max_A=6.5,
         temperature_max_degC=55, charge_temperature_min_degC=0, battery_age_max_s=1.5, converter_age_max_s=1,
@@ -38,7 +41,9 @@ def string(identifier: str, *, converter: bool = True) -> StringSpec:
     lower = identifier.lower()
     return StringSpec(
         id=identifier, title=identifier, chemistry=Chemistry.LFP, cells=4, capacity_Ah=25, battery=f"bms_{lower}",
-        converter=f"dab_{lower}" if converter else None, contactor=None, limits=limits,
+        converter=f"dab_{lower}" if converter else None, limits=limits,
+        contactor=f"string.{identifier}.contactor.closed" if contactor else None,
+        feedback=f"string.{identifier}.contactor.feedback" if contactor else None,
     )  # fmt: skip
 
 
@@ -92,6 +97,12 @@ class Plant:
         self.latched = {s.id: 0 for s in plant_site.strings}
         self.grid_flags = 0
         self.output = False
+        self.pack_V = {s.id: 13.2 for s in plant_site.strings}
+        self.left_over_V = 0.0
+        """What is on a bus that nothing holds."""
+        self.closed: dict[str, bool] = {s.id: False for s in plant_site.strings if s.contactor}
+        self.stuck: set[str] = set()
+        """Contactors that stay as they are."""
         self.confirmed: set[str] = set()
         self.owners: dict[str, str] = {}
         self.log: list[tuple[str, Mapping[str, float]]] = []
@@ -107,16 +118,18 @@ class Plant:
         return self.trips.get(scope, "") or self.trips.get("site", "")
 
     def confirmed_safe(self, scope: str) -> bool:
-        return f"{scope}.converter" not in self._targets() or f"{scope}.converter" in self.confirmed
+        return self.confirmed.issuperset(target for target in self._targets() if target.startswith(f"{scope}."))
 
     def _targets(self) -> list[str]:
-        return ["grid", *(f"{s.prefix}.converter" for s in self.site.strings if s.converter)]
+        strings = self.site.strings
+        contactors = (f"{s.prefix}.contactor" for s in strings if s.contactor)
+        return ["grid", *(f"{s.prefix}.converter" for s in strings if s.converter), *contactors]
 
     async def submit(self, command: Command, *, confirm: bool = False) -> Verdict:
         target = command.target
         if target in self.hangs:
             await asyncio.Event().wait()
-        scope = target.removesuffix(".converter") if target != "grid" else "site"
+        scope = target.rpartition(".")[0] if target != "grid" else "site"
         if self.trip_reason(scope):
             return Verdict(Code.TRIPPED, "tripped")
         for name in command.values:
@@ -127,6 +140,8 @@ class Plant:
         self.confirmed.discard(target)
         if target == "grid":
             self._tell_grid(command.values)
+        elif target.endswith(".contactor"):
+            self._move(target, closed=bool(command.values["closed"]))
         elif "reset" in command.values and not self.live:
             self.latched[target.split(".")[1]] = 0
         return Verdict(Code.ACCEPTED)
@@ -157,6 +172,25 @@ class Plant:
             self.confirmed.add(target)
         if target == "grid":
             self.output = False
+        elif target.endswith(".contactor"):
+            self._move(target, closed=False)
+
+    def _move(self, target: str, *, closed: bool) -> None:
+        identifier = target.split(".")[1]
+        if target not in self.silent and identifier not in self.stuck:
+            self.closed[identifier] = closed
+
+    def trip(self, scope: str, reason: str) -> None:
+        """What the guard has the gate do."""
+        self.trips[scope] = reason
+        for target in self._targets():
+            if scope == "site" or target.startswith(f"{scope}."):
+                self.owners.pop(target, None)
+                self._safe(target)
+
+    def _on_the_bus(self) -> float:
+        held = [self.pack_V[s.id] for s in self.site.strings if not s.converter and self.closed.get(s.id)]
+        return self.bus_V if self.output else max(held, default=self.left_over_V)
 
     # Journal and points
 
@@ -172,7 +206,7 @@ class Plant:
     def report(self) -> None:
         """Every device that is not silent reports."""
         values: dict[str, float] = {
-            "grid.voltage": self.bus_V if self.output else 0.0, "grid.current": 0.0, "grid.output": float(self.output),
+            "grid.voltage": self._on_the_bus(), "grid.current": 0.0, "grid.output": float(self.output),
             "grid.fault_flags": float(self.grid_flags),
         } if "grid" not in self.silent else {}  # fmt: skip
         for each in self.site.strings:
@@ -180,6 +214,9 @@ class Plant:
                 names = ("cell_voltage_max", "cell_voltage_min", "current", "temperature_max")
                 values |= {f"{each.prefix}.battery.{name}": 3.3 for name in names}
                 values |= {f"{each.prefix}.battery.fault_flags": 0.0}
+                values |= {f"{each.prefix}.battery.cell_voltage_mean": self.pack_V[each.id] / CELLS}
+            if each.contactor and f"{each.prefix}.contactor" not in self.silent:
+                values |= {f"{each.prefix}.contactor.feedback": float(self.closed[each.id])}
             converter = f"{each.prefix}.converter"
             if each.converter and converter not in self.silent:
                 latched = self.latched[each.id]
