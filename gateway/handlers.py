@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, cast
 
 from gateway.commands import Code, Command, Rank, Verdict
+from gateway.device_roles import DeviceRole
 from gateway.errors import FieldError, GatewayError
 from gateway.journal import as_document
 from gateway.status import status_document
@@ -145,7 +146,7 @@ class Handlers:
     async def safe_state(self, args: Mapping[str, object], origin: Origin) -> object:
         """STOP, told per device."""
         verdict = await self._stop(origin)
-        devices = [spec for spec in self._parts.site.devices if spec.safe and spec.target]
+        devices = [spec for spec in self._parts.site.devices if spec.safe and (spec.target or spec.role is DeviceRole.DIGITAL_IO)]
         rows = [
             {"device": spec.id, "ok": self._parts.gate.confirmed_safe(_scope(spec.target)), "detail": verdict.reason}
             for spec in devices
