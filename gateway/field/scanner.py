@@ -197,17 +197,31 @@ class Line:
     def _landed(self, answer: asyncio.Future[bytes]) -> None:
         """The answer to a read that was sent while the task rests, or its failure."""
         reading, self._flying = self._flying, None
-        error = None if answer.cancelled() else answer.exception()
         if reading is None or reading.link is None or answer.cancelled() or self._waker is None:
             return  # the line is being closed
+        sound = False
+        try:
+            self._settle(reading, reading.link, answer)
+            self._beat()
+            sound = True
+        finally:
+            if not sound:
+                self._break_down()
+
+    def _settle(self, reading: Reading, link: Link, answer: asyncio.Future[bytes]) -> None:
+        error = answer.exception()
         if error is None:
-            self._take(reading, reading.link, answer.result())
+            self._take(reading, link, answer.result())
         elif isinstance(error, FieldError):
-            reading.link.health.failed_request(error, self.frames)
-            self._failed(reading.link, reading, error)
+            link.health.failed_request(error, self.frames)
+            self._failed(link, reading, error)
         else:
             raise error
-        self._beat()
+
+    def _break_down(self) -> None:
+        """What fails in a callback for no reason of the field's ends the task, and so the process, as it would in the task."""
+        if self._waker is not None and not self._waker.done():
+            self._waker.set_exception(RuntimeError(f"line {self.id} failed inside the gateway"))
 
     def _take(self, reading: Reading, link: Link, answer: bytes) -> None:
         """Decode and publish the answer to a plain read."""
