@@ -12,7 +12,6 @@ import uvloop
 
 from gateway.servers.opcua.app import Options, serve
 
-
 NICENESS = 10
 """Where cores are few, a flood of clients must not keep the control process from its cycle (nice(1))."""
 
