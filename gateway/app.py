@@ -198,6 +198,9 @@ class Control:
 
     # Tasks
 
+    left_safe = True
+    """False when the plant did not confirm the stop sequence: the supervisor then replays the safe frames."""
+
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set; then the plant is stopped in order and left safe."""
         parts = Parts(
@@ -284,7 +287,8 @@ class Control:
         deadline_s = self._clock.monotonic() + _STOP_WITHIN_S
         while self._sequence.state not in _AT_REST:
             if self._clock.monotonic() > deadline_s:
-                _log.warning("the plant did not confirm its stop within %s s", _STOP_WITHIN_S)
+                _log.error("the plant did not confirm its stop within %s s", _STOP_WITHIN_S)
+                self.left_safe = False
                 return
             await asyncio.sleep(self._site.scan_s)
 
@@ -340,6 +344,8 @@ async def _until_told(control: Control) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, stop.set)
     await control.run(stop)
+    if not control.left_safe:
+        raise SystemExit(1)
 
 
 def run_control(loaded: LoadedSite, paths: Paths, options: Options) -> None:
