@@ -34,7 +34,7 @@ lint: $(VENV)/.dev
 # chance: on a shared machine a neighbour can take the processor for seconds.
 unit: $(VENV)/.dev
 	$(BIN)/pytest -m "not system" -n 2 --cov --cov-report=
-	$(BIN)/pytest -m system --reruns 1
+	$(BIN)/pytest -m system --reruns 2
 	$(BIN)/coverage report
 
 bench: $(VENV)/.dev
